@@ -1,0 +1,80 @@
+"""Rigid motion Phi (Face2Face, section 3): rotations as matrices, updates as rotation vectors in so(3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True, slots=True)
+class RigidTransform:
+    """`points_camera = rotation @ points_model + translation`, millimetres.
+
+    The model's axes: x to the person's left, y up, z out of the face. The camera's (OpenCV): x right, y down, z forward.
+    """
+
+    rotation: Float[np.ndarray, "3 3"]
+    translation: Float[np.ndarray, " 3"]
+
+    def apply(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+        """Move points from model to camera space."""
+        return points @ self.rotation.T + self.translation
+
+    def inverse(self) -> RigidTransform:
+        """The transform that undoes this one."""
+        return RigidTransform(self.rotation.T.copy(), -self.rotation.T @ self.translation)
+
+    def compose(self, first: RigidTransform) -> RigidTransform:
+        """The transform that applies `first`, then this one."""
+        return RigidTransform(
+            self.rotation @ first.rotation, self.rotation @ first.translation + self.translation
+        )
+
+    def nudged(self, rotation_vector: np.ndarray, shift: np.ndarray) -> RigidTransform:
+        """Left-multiplied small update in camera axes: R <- exp(w) R, t <- t + shift; re-orthonormalised."""
+        u, _, vt = np.linalg.svd(so3_exp(rotation_vector) @ self.rotation)
+        return RigidTransform(u @ vt, self.translation + shift)
+
+
+def skew(vector: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
+    """The matrix of the cross product with `vector` from the left."""
+    x, y, z = vector
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+
+
+def so3_exp(vector: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
+    """Rotation matrix of a rotation vector in radians (Rodrigues), exact near zero."""
+    vector = np.asarray(vector, dtype=np.float64)
+    angle = float(np.linalg.norm(vector))
+    k = skew(vector)
+    if angle < 1e-4:
+        a, b = 1.0 - angle**2 / 6.0, 0.5 - angle**2 / 24.0
+    else:
+        a, b = np.sin(angle) / angle, (1.0 - np.cos(angle)) / angle**2
+    return np.eye(3) + a * k + b * (k @ k)
+
+
+def so3_log(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " 3"]:
+    """Rotation vector in radians of a rotation matrix, of length at most pi; through the quaternion, stable everywhere."""
+    m = np.asarray(rotation, dtype=np.float64)
+    q = np.array(
+        [
+            1.0 + m[0, 0] + m[1, 1] + m[2, 2],
+            1.0 + m[0, 0] - m[1, 1] - m[2, 2],
+            1.0 - m[0, 0] + m[1, 1] - m[2, 2],
+            1.0 - m[0, 0] - m[1, 1] + m[2, 2],
+        ]
+    )
+    largest = int(np.argmax(q))
+    a, b, c = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+    d, e, f = m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2]
+    rows = np.array([[q[0], a, b, c], [a, q[1], d, e], [b, d, q[2], f], [c, e, f, q[3]]])
+    quaternion = rows[largest] / np.linalg.norm(rows[largest])
+    if quaternion[0] < 0:
+        quaternion = -quaternion
+    sine = float(np.linalg.norm(quaternion[1:]))
+    if sine < 1e-9:
+        return 2.0 * quaternion[1:]
+    return quaternion[1:] * (2.0 * np.arctan2(sine, quaternion[0]) / sine)

@@ -1,0 +1,58 @@
+"""A picture with its time, and the only place that converts between colour spaces.
+
+Pictures are `uint8` sRGB-encoded RGB, row-major, top-left origin. Shading, ratios and blending happen in linear light;
+photometric residuals use sRGB-encoded values in [0, 1]. Both directions go through tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+SRGB_TO_LINEAR: Float32[np.ndarray, " 256"] = np.where(
+    np.arange(256) / 255 <= 0.04045,
+    np.arange(256) / 255 / 12.92,
+    ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4,
+).astype(np.float32)
+"""Linear light of each sRGB code value."""
+
+LINEAR_STEPS = 4096
+_linear = np.arange(LINEAR_STEPS) / (LINEAR_STEPS - 1)
+LINEAR_TO_SRGB: Float32[np.ndarray, " 4096"] = np.where(
+    _linear <= 0.0031308, 12.92 * _linear, 1.055 * np.maximum(_linear, 1e-9) ** (1 / 2.4) - 0.055
+).astype(np.float32)
+"""sRGB-encoded value in [0, 1] of linear light i / 4095."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a stream.
+
+    Attributes:
+        rgb: sRGB-encoded, full range.
+        index: number in presentation order within the file, or since the device was opened.
+        timestamp_ns: presentation time from the file's first picture, or the driver's monotonic capture time.
+    """
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    index: int
+    timestamp_ns: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+
+def srgb_encode(linear: np.ndarray) -> np.ndarray:
+    """sRGB-encoded values in [0, 1] of linear light; clamps to the gamut. Exact, for set-up and tests, not the frame path."""
+    linear = np.clip(linear, 0.0, 1.0)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+def srgb_decode(encoded: np.ndarray) -> np.ndarray:
+    """Linear light of sRGB-encoded values in [0, 1]. Exact, for set-up and tests, not the frame path."""
+    encoded = np.clip(encoded, 0.0, 1.0)
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
