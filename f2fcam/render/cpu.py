@@ -1,0 +1,175 @@
+"""The reference rasteriser: a numba z-buffer, one thread, buffers reused from call to call."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32, Int32
+from numba import njit
+
+from f2fcam.face.camera import Intrinsics
+from f2fcam.render import Fragments, Region
+
+SUBPIXEL_BITS = 12
+"""Corners are snapped to 1/4096 pixel, so that edge functions are exact and shared edges are drawn once."""
+SUBPIXELS = 1 << SUBPIXEL_BITS
+
+GUARD_PX = 32768.0
+"""Triangles with a corner further out than this are dropped: keeps the edge functions within 64 bits."""
+
+KEEPS_INFINITY = {"contract", "arcp", "nsz", "reassoc"}
+"""Fast-math without the licence to assume that nothing is infinite: an empty pixel's depth is."""
+
+NEAR_MM = 10.0
+"""Triangles with a corner nearer than this are dropped; a face is never that near."""
+
+
+class CpuRasterizer:
+    """Perspective-correct z-buffer with back-face culling and the top-left fill rule.
+
+    Not thread-safe: each thread owns one.
+    """
+
+    def __init__(self) -> None:
+        self._snapped = np.empty((0, 2), np.int32)
+        self._inverse_depth = np.empty(0, np.float32)
+        self._triangle = np.empty(0, np.int32)
+        self._depth = np.empty(0, np.float32)
+        self._barycentric = np.empty((0, 3), np.float32)
+
+    def rasterize(
+        self,
+        points_camera: Float32[np.ndarray, "n 3"],
+        triangles: Int32[np.ndarray, "m 3"],
+        intrinsics: Intrinsics,
+        region: Region | None = None,
+        cull_back: bool = True,
+    ) -> Fragments:
+        """Draw a mesh in camera space (millimetres) over `region`, or over the whole picture.
+
+        Front faces wind counter-clockwise as seen in the picture.
+        """
+        x0, y0, x1, y1 = region = region or (0, 0, intrinsics.width, intrinsics.height)
+        height, width = y1 - y0, x1 - x0
+        self._reserve(len(points_camera), height * width)
+        size = height * width
+        triangle = self._triangle[:size].reshape(height, width)
+        depth = self._depth[:size].reshape(height, width)
+        barycentric = self._barycentric[:size].reshape(height, width, 3)
+        snapped, inverse_depth = self._snapped[: len(points_camera)], self._inverse_depth[: len(points_camera)]
+        _project(
+            np.ascontiguousarray(points_camera, np.float32),
+            np.float32(intrinsics.focal),
+            np.float32(intrinsics.center_x - x0),
+            np.float32(intrinsics.center_y - y0),
+            snapped,
+            inverse_depth,
+        )
+        _fill(snapped, inverse_depth, triangles, cull_back, triangle, barycentric, depth)
+        return Fragments(triangle, barycentric, depth, region)
+
+    def _reserve(self, points: int, pixels: int) -> None:
+        if points > len(self._inverse_depth):
+            self._snapped = np.empty((points, 2), np.int32)
+            self._inverse_depth = np.empty(points, np.float32)
+        if pixels > len(self._depth):
+            self._triangle = np.empty(pixels, np.int32)
+            self._depth = np.empty(pixels, np.float32)
+            self._barycentric = np.empty((pixels, 3), np.float32)
+
+
+@njit("void(f4[:,::1], f4, f4, f4, i4[:,::1], f4[::1])", nogil=True, cache=True, fastmath=True)
+def _project(points, focal, center_x, center_y, snapped, inverse_depth):
+    """Fixed-point pixels relative to the region, and 1/z; 1/z = 0 marks a corner that cannot be drawn."""
+    for i in range(len(points)):
+        z = points[i, 2]
+        if z < NEAR_MM:
+            inverse_depth[i] = 0.0
+            continue
+        w = np.float32(1.0) / z
+        x = points[i, 0] * w * focal + center_x
+        y = points[i, 1] * w * focal + center_y
+        if abs(x) > GUARD_PX or abs(y) > GUARD_PX:
+            inverse_depth[i] = 0.0
+            continue
+        inverse_depth[i] = w
+        snapped[i, 0] = np.int32(np.floor(x * np.float32(SUBPIXELS) + np.float32(0.5)))
+        snapped[i, 1] = np.int32(np.floor(y * np.float32(SUBPIXELS) + np.float32(0.5)))
+
+
+@njit(
+    "void(i4[:,::1], f4[::1], i4[:,::1], b1, i4[:,::1], f4[:,:,::1], f4[:,::1])",
+    nogil=True,
+    cache=True,
+    fastmath=KEEPS_INFINITY,
+)
+def _fill(snapped, inverse_depth, triangles, cull_back, out_triangle, out_barycentric, out_depth):
+    """Scan-convert all triangles. Edge functions are 64-bit integers over the snapped corners: exact."""
+    height, width = out_triangle.shape
+    half = np.int64(SUBPIXELS // 2)
+    step = np.int64(SUBPIXELS)
+    for y in range(height):
+        for x in range(width):
+            out_triangle[y, x] = -1
+            out_depth[y, x] = np.float32(np.inf)
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ra, rb, rc = inverse_depth[a], inverse_depth[b], inverse_depth[c]
+        if ra == 0 or rb == 0 or rc == 0:
+            continue
+        ax, ay = np.int64(snapped[a, 0]), np.int64(snapped[a, 1])
+        bx, by = np.int64(snapped[b, 0]), np.int64(snapped[b, 1])
+        cx, cy = np.int64(snapped[c, 0]), np.int64(snapped[c, 1])
+        # y points down: counter-clockwise in the picture is a negative area here
+        area = (cx - ax) * (by - ay) - (cy - ay) * (bx - ax)
+        if area == 0:
+            continue
+        flipped = area < 0
+        if flipped:
+            if cull_back:
+                continue
+            area = -area
+            bx, by, cx, cy = cx, cy, bx, by
+            rb, rc = rc, rb
+        first_x = max(0, (min(ax, bx, cx) + half - 1) >> SUBPIXEL_BITS)
+        last_x = min(width - 1, (max(ax, bx, cx) - half) >> SUBPIXEL_BITS)
+        first_y = max(0, (min(ay, by, cy) + half - 1) >> SUBPIXEL_BITS)
+        last_y = min(height - 1, (max(ay, by, cy) - half) >> SUBPIXEL_BITS)
+        if first_x > last_x or first_y > last_y:
+            continue
+        # edge opposite to each corner: w(p) >= 0 inside, d/dx and d/dy per pixel
+        ea_x, ea_y = bx - cx, by - cy
+        eb_x, eb_y = cx - ax, cy - ay
+        ec_x, ec_y = ax - bx, ay - by
+        px, py = first_x * step + half, first_y * step + half
+        wa_row = ea_x * (py - cy) - ea_y * (px - cx)
+        wb_row = eb_x * (py - ay) - eb_y * (px - ax)
+        wc_row = ec_x * (py - by) - ec_y * (px - bx)
+        ta = 0 if (ea_y < 0 or (ea_y == 0 and ea_x > 0)) else 1
+        tb = 0 if (eb_y < 0 or (eb_y == 0 and eb_x > 0)) else 1
+        tc = 0 if (ec_y < 0 or (ec_y == 0 and ec_x > 0)) else 1
+        inverse_area = np.float32(1.0) / np.float32(area)
+        ra *= inverse_area
+        rb *= inverse_area
+        rc *= inverse_area
+        for y in range(first_y, last_y + 1):
+            wa, wb, wc = wa_row, wb_row, wc_row
+            for x in range(first_x, last_x + 1):
+                if wa >= ta and wb >= tb and wc >= tc:
+                    pa, pb, pc = np.float32(wa) * ra, np.float32(wb) * rb, np.float32(wc) * rc
+                    z = np.float32(1.0) / (pa + pb + pc)
+                    if z < out_depth[y, x]:
+                        out_depth[y, x] = z
+                        out_triangle[y, x] = t
+                        out_barycentric[y, x, 0] = pa * z
+                        if flipped:
+                            out_barycentric[y, x, 1] = pc * z
+                            out_barycentric[y, x, 2] = pb * z
+                        else:
+                            out_barycentric[y, x, 1] = pb * z
+                            out_barycentric[y, x, 2] = pc * z
+                wa -= ea_y * step
+                wb -= eb_y * step
+                wc -= ec_y * step
+            wa_row += ea_x * step
+            wb_row += eb_x * step
+            wc_row += ec_x * step
