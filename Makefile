@@ -1,0 +1,51 @@
+# Every target sets up all that it needs on a bare Debian 12 (python3, git, make; root or sudo). A second run is fast.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# One thread per library: stage threads beat spinning pools, and two cores are shared with the rest of the machine.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export NUMBA_NUM_THREADS ?= 1
+
+TESTS ?= tests
+PYTEST_ARGS ?= -n 2 --dist loadfile
+SECONDS ?=
+DEMO_ARGS ?= $(if $(SECONDS),--seconds $(SECONDS) --no-browser)
+
+.PHONY: demo test check bench e2e clean setup format
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml tools/setup.sh
+	PYTHON=$(PYTHON) VENV=$(VENV) bash tools/setup.sh
+	@touch $@
+
+# make demo SECONDS=20 stops by itself and opens no browser.
+demo: $(STAMP)
+	$(BIN)/f2fcam start --profile alice --source synthetic --sink preview --foreground $(DEMO_ARGS)
+
+test: check
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+check: $(STAMP)
+	$(BIN)/ruff check f2fcam tests tools
+	$(BIN)/ruff format --check f2fcam tests tools
+	$(BIN)/basedpyright --level error
+	$(BIN)/python -m pytest tests/test_layering.py
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix f2fcam tests tools
+	$(BIN)/ruff format f2fcam tests tools
+
+bench: $(STAMP)
+	$(BIN)/f2fcam bench
+
+e2e: $(STAMP)
+	$(BIN)/python -m pytest tests/e2e
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find f2fcam tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
