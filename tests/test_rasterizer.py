@@ -61,9 +61,7 @@ def test_an_axis_aligned_triangle_covers_exactly_the_centres_inside() -> None:
     np.testing.assert_allclose(fragments.depth[inside], 100, rtol=1e-5)
     assert np.isinf(fragments.depth[~inside]).all()
     rebuilt = np.einsum("pk,kc->pc", fragments.barycentric[inside], points.astype(np.float64))
-    np.testing.assert_allclose(
-        CAMERA.project(rebuilt), np.stack([x[inside], y[inside]], -1) + 0.5, atol=2 / 4096
-    )
+    np.testing.assert_allclose(CAMERA.project(rebuilt), np.stack([x[inside], y[inside]], -1) + 0.5, atol=2 / 4096)
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2])
@@ -98,7 +96,8 @@ def test_the_nearer_triangle_wins_in_either_order() -> None:
     first, second = [(0, 1, 2), (3, 4, 5)], [(3, 4, 5), (0, 1, 2)]
     a = draw(points, first).triangle.copy()
     b = draw(points, second).triangle.copy()
-    assert (a == 0).sum() == 28 and (a == 1).any()
+    assert (a == 0).sum() == 28
+    assert (a == 1).any()
     np.testing.assert_array_equal(a[a >= 0], 1 - b[b >= 0])
 
 

@@ -48,6 +48,7 @@ class CpuRasterizer:
 
         Front faces wind counter-clockwise as seen in the picture.
         """
+        triangles = np.ascontiguousarray(triangles, np.int32)
         x0, y0, x1, y1 = region = region or (0, 0, intrinsics.width, intrinsics.height)
         height, width = y1 - y0, x1 - x0
         self._reserve(len(points_camera), height * width)
