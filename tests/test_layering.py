@@ -13,7 +13,8 @@ PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
     ("__init__", "errors", "kernels"),
-    ("frame", "latest", "metrics"),
+    ("frame", "latest", "metrics", "pacing", "ring", "channel"),
+    ("control",),
     ("config",),
     ("face",),
     ("trust", "capture", "publish"),
@@ -21,8 +22,8 @@ LAYERS = (
     ("track", "render", "transfer", "audio"),
     ("mouth", "playback"),
     ("reenact",),
-    ("control", "source_person", "render_file", "enroll"),
-    ("engine", "ring", "evaluate", "bench", "doctor", "panel"),
+    ("source_person", "render_file", "enroll"),
+    ("engine", "evaluate", "bench", "doctor", "panel"),
     ("supervisor",),
     ("cli", "__main__"),
 )

@@ -1,0 +1,176 @@
+"""JSON messages, one a line, over a local socket; and the child processes at its other end. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Message = dict[str, Any]
+
+LINE_LIMIT = 1 << 20
+CHANNEL_VARIABLE = "F2FCAM_CHANNEL"
+
+
+class Channel:
+    """One end of a stream socket that carries messages.
+
+    Attributes:
+        ended: the other side is gone.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._rest = b""
+        self._sending = threading.Lock()
+        self.ended = False
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._socket.fileno()
+
+    def send(self, message: Message) -> None:
+        """Send one message; a vanished reader is seen as `ended`, a reader that does not read loses messages."""
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        with self._sending:
+            try:
+                self._socket.sendall(data)
+            except (BrokenPipeError, ConnectionResetError, OSError):
+                self.ended = True
+
+    def receive(self) -> list[Message]:
+        """The messages that have come; waits for the first bytes if the socket blocks."""
+        try:
+            data = self._socket.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            self.ended = True
+            return []
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_LIMIT:
+            self.ended = True
+        return [message for message in map(_parse, lines) if message is not None]
+
+    def messages(self) -> Iterator[Message]:
+        """Every message until the other side is gone; for a blocking socket."""
+        while not self.ended:
+            yield from self.receive()
+
+    def close(self) -> None:
+        """Close this end."""
+        self.ended = True
+        self._socket.close()
+
+
+def _parse(line: bytes) -> Message | None:
+    with contextlib.suppress(ValueError):
+        message = json.loads(line)
+        if isinstance(message, dict):
+            return message
+    return None
+
+
+class Child:
+    """A process of ours with a channel to it, in a session of its own so that Ctrl-C reaches us alone.
+
+    Attributes:
+        channel: our end, not blocking.
+        log: what it wrote to standard output and error.
+    """
+
+    def __init__(self, command: list[str], inherit: tuple[int, ...], log: Path) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.channel = Channel(ours)
+        self.log = log
+        self.started = time.monotonic()
+        environment = os.environ | {
+            CHANNEL_VARIABLE: str(theirs.fileno()),
+            # One thread per library (FACTS): spinning pools on few cores cost more than they bring.
+            **{name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
+            "PYTHONFAULTHANDLER": "1",
+        }
+        with theirs, log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(theirs.fileno(), *inherit),
+                start_new_session=True,
+                env=environment,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    def ended(self) -> str | None:
+        """Why it ended, in words; None while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        if code < 0:
+            return f"killed by {_signal_name(-code)}"
+        return f"exit code {code}"
+
+    def succeeded(self) -> bool:
+        """Whether it ended by itself and with success."""
+        return self._process.poll() == 0
+
+    def kill(self) -> None:
+        """End it at once; a hung Python process leaves its threads' stacks in the log."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.5)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; False after `timeout_s`."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Make sure that it has ended and close the channel."""
+        self.kill()
+        self.channel.close()
+
+
+def channel_to_parent() -> Channel:
+    """The channel of a process that `Child` started; Ctrl-C is its parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return Channel(socket.socket(fileno=int(os.environ[CHANNEL_VARIABLE])))
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies, however hung it is; elsewhere the channel's end has to do."""
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

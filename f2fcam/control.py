@@ -1,0 +1,143 @@
+"""The control socket: one JSON line asks, one answers. `f2fcam stop`, `status`, `switch` and the preview page use it.
+
+It lies in the user's runtime folder, which nobody else may enter; a lock beside it lets one camera run per user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+import tempfile
+from pathlib import Path
+
+from f2fcam.channel import Channel, Message
+from f2fcam.errors import ConfigError, DeviceError, F2FError, InputError, ModelError, ProfileError
+
+COMMANDS = ("status", "stop", "pause", "resume", "switch", "recalibrate")
+REPLY_TIMEOUT_S = 10.0
+SWITCH_TIMEOUT_S = 180.0
+"""`switch` answers when the new profile is on the air, or could not be loaded."""
+
+
+def runtime_folder() -> Path:
+    """The folder for the socket, the lock and the children's logs; made if it is not there, only ours."""
+    base = os.environ.get("F2FCAM_RUNTIME_DIR") or os.environ.get("XDG_RUNTIME_DIR")
+    if os.environ.get("F2FCAM_RUNTIME_DIR"):
+        folder = Path(str(base))
+    elif base:
+        folder = Path(base) / "f2fcam"
+    else:
+        folder = Path(tempfile.gettempdir()) / f"f2fcam-run-{os.getuid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = folder.stat(follow_symlinks=False)
+    except OSError as error:
+        raise F2FError(
+            f"The runtime folder {folder} cannot be made: {error.strerror}.",
+            hint="Set XDG_RUNTIME_DIR to a folder of yours that can be written.",
+        ) from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise F2FError(
+            f"The runtime folder {folder} belongs to somebody else or others can write there.",
+            hint="Set XDG_RUNTIME_DIR to a folder that is yours alone.",
+        )
+    return folder
+
+
+def socket_path() -> Path:
+    """Where the running camera listens."""
+    return runtime_folder() / "control.sock"
+
+
+class ControlServer:
+    """The listening side, for one `select` loop: never blocks. Holds the lock of the one running camera."""
+
+    def __init__(self) -> None:
+        self._lock = _take_lock(runtime_folder() / "lock")
+        self.path = socket_path()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.path.unlink(missing_ok=True)  # ours: we hold the lock
+            self._listener.bind(str(self.path))
+        except OSError as error:
+            self.close()
+            raise F2FError(
+                f"The control socket {self.path} cannot be made: {error}.",
+                hint="Set XDG_RUNTIME_DIR to a folder of yours with a short path.",
+            ) from error
+        self._listener.listen(8)
+        self._listener.setblocking(False)
+
+    def fileno(self) -> int:
+        """Readable when somebody connects."""
+        return self._listener.fileno()
+
+    def accept(self) -> Channel | None:
+        """The next connection."""
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return None
+        connection.setblocking(False)
+        return Channel(connection)
+
+    def close(self) -> None:
+        """Remove the socket and let another camera start."""
+        self._listener.close()
+        self.path.unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def request(command: str, **arguments: str) -> Message:
+    """Send one command to the running camera and return its answer.
+
+    Raises the error that the camera answered with, and `F2FError` when none runs.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(SWITCH_TIMEOUT_S if command == "switch" else REPLY_TIMEOUT_S)
+        try:
+            connection.connect(str(socket_path()))
+        except OSError as error:
+            raise F2FError("No camera is running.", hint="Start one with `f2fcam start --profile NAME`.") from error
+        channel = Channel(connection)
+        channel.send({"command": command, **arguments})
+        answer = next(channel.messages(), None)
+        if answer is None:
+            raise F2FError("The camera did not answer.", hint="Look at `f2fcam status`, or stop it and start again.")
+        if command == "stop":
+            for _ in channel.messages():  # until it is gone
+                pass
+    if "error" in answer:
+        raise error_from(answer)
+    return answer
+
+
+def error_message(error: F2FError) -> Message:
+    """An error as a message."""
+    return {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+
+
+def error_from(message: Message) -> F2FError:
+    """The error of such a message, of the class that its exit code stands for."""
+    kinds = {kind.exit_code: kind for kind in (ModelError, ConfigError, DeviceError, ProfileError, InputError)}
+    kind = kinds.get(message.get("exit_code", 1), F2FError)
+    return kind(str(message["error"]), hint=str(message.get("hint", "")))
+
+
+def _take_lock(path: Path) -> int:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            running = os.pread(lock, 20, 0).decode().strip()
+        os.close(lock)
+        raise F2FError(
+            f"A camera is running already (process {running}).", hint="Stop it with `f2fcam stop`, then start again."
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
