@@ -1,0 +1,235 @@
+"""Expression transfer in the subspace (Face2Face, section 7): deformation transfer between two people's level-0 faces.
+
+Per triangle the source's deformation gradient from neutral to now, W' W^-1 with W = [edge, edge, normal] (Sumner and
+Popovic 2004), is applied to the target's neutral edges e: W' W^-1 e = W' c. The coefficients c = W^-1 e depend on the
+pair of people only, so that a frame costs the source's vertices, one pass over the triangles and one product with the
+basis. The least-squares system over the 76 target coefficients is fixed per pair.
+
+Two additions to the paper (`DECISIONS` 8). Edges do not know that lips and lids touch, so contact pairs get rows of
+their own: a shut gap stays shut. And the weak directions of the system lean on the source's own coefficients instead of
+on zero, so that identical people exchange expressions unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32
+from numba import njit
+
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Person
+
+UPPER_BOUND = 1.2
+"""Largest expression weight; the smallest is 0. What the source or the target's neutral exceeds stays allowed."""
+
+CONTACT_WEIGHT = 20.0
+"""Weight of a contact pair's gap (mm) against an edge (mm) of a triangle of mean area."""
+
+COPY_WEIGHT = 1e-3
+"""Pull towards the source's own coefficients, relative to the mean diagonal of the normal equations."""
+
+SWEEPS = 12
+"""Coordinate-descent passes that settle the coefficients which hit a bound."""
+
+SMALLEST_NEUTRAL_GAP_MM = 0.5
+"""Below this a neutral gap counts as shut and does not bend the map from source gap to target gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """Pairs of lip and lid vertices that can touch. A gap is signed, in mm, along the pair's way of opening.
+
+    The target's gap is piecewise linear in the source's: zero to zero, neutral to neutral, full range to full range.
+
+    Attributes:
+        rows: gap = rows @ expression + rest, the same for everyone since the model is linear.
+        source_rest, target_rest: the gaps of each person's face at expression 0.
+        source_neutral, target_neutral: the gaps of each person's neutral.
+        below, above: slopes on either side of the source's neutral gap.
+    """
+
+    rows: Float32[np.ndarray, "c 76"]
+    source_rest: Float32[np.ndarray, " c"]
+    target_rest: Float32[np.ndarray, " c"]
+    source_neutral: Float32[np.ndarray, " c"]
+    target_neutral: Float32[np.ndarray, " c"]
+    below: Float32[np.ndarray, " c"]
+    above: Float32[np.ndarray, " c"]
+
+    def target_gaps(self, source_expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, " c"]:
+        """The gaps that the target should show, mm."""
+        beyond = self.rows @ source_expression + self.source_rest - self.source_neutral
+        return self.target_neutral + beyond * np.where(beyond < 0, self.below, self.above)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """All that one pair of people shares between frames; made by `prepare_transfer`.
+
+    Attributes:
+        source_neutral, target_neutral: what expressions are relative to.
+        source_rest: the source's face vertices at expression 0, mm, flattened.
+        basis: the same vertices' expression rows, mm per unit.
+        triangles: corners among those vertices.
+        coefficients: c per triangle and edge (see the module).
+        rest_edges: the target's two neutral edges per triangle, mm.
+        weights: area weights, mean 1.
+        normal_matrix, inverse: A^T A with contacts and the copy term, and its inverse.
+        copy: weight of the copy term.
+    """
+
+    source_neutral: Float32[np.ndarray, " 76"]
+    target_neutral: Float32[np.ndarray, " 76"]
+    source_rest: Float32[np.ndarray, " 3*v"]
+    basis: Float32[np.ndarray, "3*v 76"]
+    triangles: Int32[np.ndarray, "f 3"]
+    coefficients: Float32[np.ndarray, "f 2 3"]
+    rest_edges: Float32[np.ndarray, "f 2 3"]
+    weights: Float32[np.ndarray, " f"]
+    contacts: Contacts
+    normal_matrix: Float64[np.ndarray, "76 76"]
+    inverse: Float64[np.ndarray, "76 76"]
+    copy: float
+
+
+def prepare_transfer(source: Person, target: Person, model: FaceModel) -> Transfer:
+    """Everything about a pair of people that does not change from frame to frame."""
+    corners = model.triangles(0)[model.face_triangles0]
+    vertices, triangles = np.unique(corners, return_inverse=True)
+    triangles = triangles.reshape(-1, 3).astype(np.int32)
+    basis = np.ascontiguousarray(model.expression_basis[vertices].reshape(-1, model.expression_basis.shape[2]))
+    source_rest = _identity_shape(model, source)[vertices]
+    neutral_source = source_rest + (basis @ source.neutral).reshape(-1, 3)
+    neutral_target = _identity_shape(model, target)[vertices] + (basis @ target.neutral).reshape(-1, 3)
+    rest_edges, areas = _edges(neutral_target, triangles)
+    weights = areas / areas.mean()
+    contacts = _contacts(source, target, model)
+
+    edge_rows, _ = _edges(basis.reshape(len(vertices), 3, -1), triangles)
+    weighted = (edge_rows * np.sqrt(weights)[:, None, None, None]).reshape(-1, basis.shape[1]).astype(np.float64)
+    normal_matrix = weighted.T @ weighted + CONTACT_WEIGHT * contacts.rows.T.astype(np.float64) @ contacts.rows
+    copy = COPY_WEIGHT * float(np.trace(normal_matrix)) / len(normal_matrix)
+    normal_matrix[np.diag_indices_from(normal_matrix)] += copy
+    return Transfer(
+        source_neutral=source.neutral,
+        target_neutral=target.neutral,
+        source_rest=np.ascontiguousarray(source_rest.reshape(-1), np.float32),
+        basis=basis,
+        triangles=triangles,
+        coefficients=_coefficients(neutral_source, rest_edges, triangles),
+        rest_edges=np.ascontiguousarray(rest_edges, np.float32),
+        weights=weights.astype(np.float32),
+        contacts=contacts,
+        normal_matrix=normal_matrix,
+        inverse=np.linalg.inv(normal_matrix),
+        copy=copy,
+    )
+
+
+def transfer(pair: Transfer, source_expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, " 76"]:
+    """The target's expression that shows what the source shows; both absolute, within [0, 1.2]."""
+    source_expression = np.asarray(source_expression, np.float32)
+    vertices = pair.source_rest + pair.basis @ source_expression
+    pull = np.zeros_like(vertices)
+    _edge_pull(vertices.reshape(-1, 3), pair.triangles, pair.coefficients, pair.rest_edges, pair.weights, pull)
+    contacts = pair.contacts
+    missing = contacts.target_gaps(source_expression) - contacts.target_rest - contacts.rows @ pair.target_neutral
+    copied = source_expression - pair.source_neutral
+    right = (pull @ pair.basis + CONTACT_WEIGHT * (missing @ contacts.rows)).astype(np.float64) + pair.copy * copied
+
+    neutral = pair.target_neutral.astype(np.float64)
+    lower = np.minimum(np.minimum(source_expression, pair.target_neutral), 0.0) - neutral
+    upper = np.maximum(np.maximum(source_expression, pair.target_neutral), UPPER_BOUND) - neutral
+    change = pair.inverse @ right
+    if (change < lower).any() or (change > upper).any():
+        _settle(pair.normal_matrix, right, lower, upper, change)
+    return (neutral + change).astype(np.float32)
+
+
+def _identity_shape(model: FaceModel, person: Person) -> np.ndarray:
+    return model.mean + model.identity_basis @ person.identity
+
+
+def _edges(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two edges (f, 2, 3, ...) per triangle, and areas where the points are vertices (3 columns, no more axes)."""
+    first = points[triangles[:, 1]] - points[triangles[:, 0]]
+    second = points[triangles[:, 2]] - points[triangles[:, 0]]
+    areas = np.linalg.norm(np.cross(first, second), axis=1) / 2 if points.ndim == 2 else np.empty(0)
+    return np.stack([first, second], axis=1), areas
+
+
+def _coefficients(source: np.ndarray, target_edges: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """W^-1 e (f, 2, 3) of the source's neutral frames W and the target's neutral edges e."""
+    edges, _ = _edges(source.astype(np.float64), triangles)
+    normal = np.cross(edges[:, 0], edges[:, 1])
+    normal /= np.sqrt(np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9))
+    frame = np.stack([edges[:, 0], edges[:, 1], normal], axis=2)
+    solved = np.linalg.solve(frame, target_edges.astype(np.float64).transpose(0, 2, 1))
+    return np.ascontiguousarray(solved.transpose(0, 2, 1), np.float32)
+
+
+def _contacts(source: Person, target: Person, model: FaceModel) -> Contacts:
+    """Signed gaps along each pair's widest opening over the unit expressions."""
+    pairs = np.concatenate([model.lip_contacts0, model.lid_contacts0])
+    motion = (model.expression_basis[pairs[:, 0]] - model.expression_basis[pairs[:, 1]]).astype(np.float64)
+    reached = _gap_vectors(model.mean, pairs)[:, :, None] + motion
+    widest = np.linalg.norm(reached, axis=1).argmax(axis=1)
+    direction = np.take_along_axis(reached, widest[:, None, None], axis=2)[:, :, 0]
+    direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
+    rows = np.einsum("pc,pck->pk", direction, motion)
+    opening = rows.max(axis=1)
+    rest, neutral = [], []
+    for person in (source, target):
+        rest.append(np.einsum("pc,pc->p", direction, _gap_vectors(_identity_shape(model, person), pairs)))
+        neutral.append(rest[-1] + rows @ person.neutral)
+    ratio = (rest[1] + opening) / np.maximum(rest[0] + opening, 1.0)
+    shut = np.minimum(*neutral) < SMALLEST_NEUTRAL_GAP_MM
+    neutral[0], neutral[1] = np.where(shut, 0.0, neutral[0]), np.where(shut, 0.0, neutral[1])
+    above = np.where(shut, ratio, (rest[1] + opening - neutral[1]) / np.maximum(rest[0] + opening - neutral[0], 1.0))
+    below = np.where(shut, ratio, neutral[1] / np.where(shut, 1.0, neutral[0]))
+    columns = (rows, rest[0], rest[1], neutral[0], neutral[1], below, above)
+    return Contacts(*(np.ascontiguousarray(column, np.float32) for column in columns))
+
+
+def _gap_vectors(points: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    return points[pairs[:, 0]] - points[pairs[:, 1]]
+
+
+@njit("void(f4[:,::1], i4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[::1], f4[::1])", nogil=True, cache=True, fastmath=True)
+def _edge_pull(vertices, triangles, coefficients, rest_edges, weights, pull):
+    """Scatter the weighted wanted edge changes W' c - e to the corners, so that A^T b = basis^T pull."""
+    for t in range(len(triangles)):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
+        bx, by, bz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        scale = np.float32(1.0) / np.sqrt(np.sqrt(nx * nx + ny * ny + nz * nz) + np.float32(1e-9))
+        nx, ny, nz = nx * scale, ny * scale, nz * scale
+        for edge in range(2):
+            u, v, w = coefficients[t, edge, 0], coefficients[t, edge, 1], coefficients[t, edge, 2]
+            x = weights[t] * (u * ax + v * bx + w * nx - rest_edges[t, edge, 0])
+            y = weights[t] * (u * ay + v * by + w * ny - rest_edges[t, edge, 1])
+            z = weights[t] * (u * az + v * bz + w * nz - rest_edges[t, edge, 2])
+            corner = j if edge == 0 else k
+            pull[3 * corner] += x
+            pull[3 * corner + 1] += y
+            pull[3 * corner + 2] += z
+            pull[3 * i] -= x
+            pull[3 * i + 1] -= y
+            pull[3 * i + 2] -= z
+
+
+@njit("void(f8[:,::1], f8[::1], f8[::1], f8[::1], f8[::1])", nogil=True, cache=True, fastmath=True)
+def _settle(matrix, right, lower, upper, solution):
+    """Bounded least squares by projected coordinate descent, from the unbounded solution."""
+    count = len(right)
+    for i in range(count):
+        solution[i] = min(max(solution[i], lower[i]), upper[i])
+    for _ in range(SWEEPS):
+        for i in range(count):
+            residual = right[i]
+            for j in range(count):
+                residual -= matrix[i, j] * solution[j]
+            solution[i] = min(max(solution[i] + residual / matrix[i, i], lower[i]), upper[i])
