@@ -1,0 +1,545 @@
+"""Non-rigid model-based bundling (Face2Face, section 6): identity, albedo and focal length shared by k keyframes, each
+with its own pose, expression and light, minimised together, coarse to fine.
+
+The Jacobian is block dense: a keyframe's rows touch the shared unknowns and its own 109. It is applied block by block in
+conjugate gradients, preconditioned by the exact Cholesky factor of a thinned normal matrix, whose arrow shape (Schur
+complement on the shared unknowns) keeps the cost linear in k. Unlike the paper's, shading also moves the shape through
+the normals, and each sample has a reflectance of its own besides the albedo basis, eliminated in closed form: what stays
+is that all keyframes must see the same colour at the same point, which is what fixes the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float32
+from numba import njit
+
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.lighting import C0, C1, C2, C3, C4
+from f2fcam.face.morphable import FaceModel, SurfacePoints
+from f2fcam.face.state import Performance, Person
+from f2fcam.render.cpu import CpuRasterizer
+from f2fcam.track.energy import COLOR_SIGMA, DARKEST, RESIDUAL_FLOOR, encode_with_slope
+from f2fcam.track.fit import OCCLUSION_MARGIN_MM, UPPER_BOUND, Level
+from f2fcam.track.landmarks import Landmarks
+from f2fcam.track.samples import SampleSet, surface_operators
+from f2fcam.track.solver import free_unknowns, pcg
+
+IDENTITY, ALBEDO, FOCAL = slice(0, 80), slice(80, 160), slice(160, 161)
+SHARED, OWN = 161, 109
+"""Unknowns: shared ones, then per keyframe `[rotation 3, translation 3, expression 76, lighting 27]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleConfig:
+    """Weights and effort.
+
+    Attributes:
+        color, landmark: term weights. identity, albedo, expression: prior weights, in standard deviations.
+        texture_sigma: how far, in log reflectance, a sample may leave the albedo basis.
+        focal_sigma: prior deviation of log focal length (`DECISIONS` 4).
+        face_px, steps: levels, coarse to fine, and Gauss-Newton steps at each. cg_steps: steps of the inner solver.
+        shape_from_shading: whether normals carry derivatives.
+    """
+
+    color: float = 1.0
+    landmark: float = 1.0
+    identity: float = 2e-3
+    albedo: float = 2e-3
+    expression: float = 2e-3
+    texture_sigma: float = 0.2
+    focal_sigma: float = 0.25
+    face_px: tuple[float, ...] = (60.0, 120.0, 200.0)
+    steps: tuple[int, ...] = (25, 8, 4)
+    cg_steps: int = 8
+    samples: int = 3000
+    shape_from_shading: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Keyframe:
+    """One picture to bundle: its pyramid (as many levels as the config names), its landmarks, where to start."""
+
+    levels: list[Level]
+    landmarks: Landmarks
+    start: Performance
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Outcome: the person, each keyframe's performance, and the energy after each step."""
+
+    person: Person
+    performances: list[Performance]
+    energies: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of the model at the samples and landmarks, identity then expression, 156 columns."""
+
+    position: Float32[np.ndarray, "p 3 156"]
+    tangent_u: Float32[np.ndarray, "p 3 156"]
+    tangent_v: Float32[np.ndarray, "p 3 156"]
+    mean: Float32[np.ndarray, "3 p 3"]
+    albedo_mean: Float32[np.ndarray, "p 3"]
+    albedo: Float32[np.ndarray, "p 3 80"]
+    landmark_mean: np.ndarray
+    landmark: np.ndarray
+
+
+def _gather(model: FaceModel, samples: SampleSet, valid: np.ndarray) -> _Rows:
+    both = np.concatenate([model.identity_basis, model.expression_basis], axis=2)
+    flat = both.reshape(len(both), -1)
+    operators = (samples.position, samples.tangent_u, samples.tangent_v)
+    rows = [np.ascontiguousarray((o @ flat).reshape(len(samples), 3, -1), np.float32) for o in operators]
+    mean = np.stack([o @ model.mean for o in operators]).astype(np.float32)
+    surface = model.rows(samples.points)
+    points = SurfacePoints(
+        model.landmarks.level, model.landmarks.triangle[valid], model.landmarks.barycentric[valid]
+    )
+    at = surface_operators(model, points)[0]
+    return _Rows(
+        *rows,
+        mean,
+        surface.albedo_mean,
+        np.ascontiguousarray(surface.albedo),
+        np.asarray(at @ model.mean, np.float64),
+        np.asarray(at @ flat, np.float64).reshape(len(valid), 3, -1),
+    )
+
+
+@dataclass(slots=True)
+class _State:
+    """The iterate."""
+
+    shared: np.ndarray
+    texture: np.ndarray
+    frames: list[Performance]
+
+    def moved(self, step: np.ndarray) -> _State:
+        shared = self.shared + step[:SHARED]
+        shared[IDENTITY] = np.clip(shared[IDENTITY], -4.0, 4.0)
+        frames = []
+        for k, frame in enumerate(self.frames):
+            own = step[SHARED + OWN * k : SHARED + OWN * (k + 1)]
+            frames.append(
+                Performance(
+                    np.clip(frame.expression + own[6:82], 0.0, UPPER_BOUND).astype(np.float32),
+                    frame.camera_from_model.nudged(own[:3], own[3:6]),
+                    (frame.lighting + own[82:].reshape(9, 3)).astype(np.float32),
+                )
+            )
+        return _State(shared, self.texture, frames)
+
+
+@dataclass(slots=True)
+class _Block:
+    """One keyframe's weighted rows: photometric (3p), then landmarks (2l)."""
+
+    jacobian: np.ndarray
+    residual: np.ndarray
+    reflectance: np.ndarray
+    """Derivative of the photometric rows by the sample's own log reflectance, (3p,)."""
+
+
+class _Problem:
+    """The bundling energy at one level: linearisation, product, preconditioner."""
+
+    def __init__(
+        self, model: FaceModel, samples: SampleSet, keyframes: list[Keyframe], intrinsics: Intrinsics, config: BundleConfig
+    ) -> None:
+        self.model, self.samples, self.keyframes, self.config = model, samples, keyframes, config
+        self.intrinsics = intrinsics
+        self.valid = np.flatnonzero(model.landmark_valid)
+        self.rows = _gather(model, samples, self.valid)
+        self.sigma_mm = model.landmark_sigma_mm[self.valid].astype(np.float64)
+        self._triangles0 = model.triangles(0)
+        self._rasterizer = CpuRasterizer()
+        lines = 3 * len(samples) + 2 * len(self.valid)
+        self.blocks = [
+            _Block(np.zeros((lines, SHARED + OWN), np.float32), np.zeros(lines, np.float32), np.zeros(3 * len(samples), np.float32))
+            for _ in keyframes
+        ]
+        share = np.float32(config.color / len(samples))
+        self._texture_precision = np.full(3 * len(samples), share / config.texture_sigma**2, np.float32)
+        self._prior = self._prior_precision()
+
+    def _prior_precision(self) -> np.ndarray:
+        config, k = self.config, len(self.keyframes)
+        precision = np.full(SHARED + OWN * k, 1e-7)
+        precision[IDENTITY], precision[ALBEDO] = config.identity * k, config.albedo * k
+        precision[FOCAL] = 1e-2 * k / config.focal_sigma**2
+        sigma = self.model.expression_sigma.astype(np.float64)
+        for f in range(k):
+            start = SHARED + OWN * f
+            precision[start + 6 : start + 82] = config.expression / sigma**2
+            precision[start + 82 : start + OWN] = 1e-4
+        return precision
+
+    def _values(self, state: _State) -> np.ndarray:
+        """What the priors pull to zero: light and pose are only damped."""
+        value = np.zeros(len(self._prior))
+        value[:SHARED] = state.shared
+        for f, frame in enumerate(state.frames):
+            value[SHARED + OWN * f + 6 : SHARED + OWN * f + 82] = frame.expression
+        return value
+
+    def visibility(self, state: _State, level: int) -> list[np.ndarray]:
+        """Which samples each keyframe sees."""
+        out = []
+        for keyframe, frame in zip(self.keyframes, state.frames, strict=True):
+            camera = self.camera(keyframe.levels[level], state)
+            vertices = self.model.geometry0(state.shared[IDENTITY].astype(np.float32), frame.expression)
+            pose = frame.camera_from_model
+            depth = self._rasterizer.rasterize(pose.apply(vertices).astype(np.float32), self._triangles0, camera).depth
+            points, u, v = self._surface(state, frame)
+            points = pose.apply(points)
+            normals = np.cross(u, v) @ pose.rotation.T
+            pixel = camera.project(points).astype(np.int32)
+            inside = (pixel >= 0).all(axis=1) & (pixel[:, 0] < camera.width) & (pixel[:, 1] < camera.height)
+            nearest = depth[np.where(inside, pixel[:, 1], 0), np.where(inside, pixel[:, 0], 0)]
+            cosine = -np.einsum("pc,pc->p", normals, points)
+            cosine /= np.linalg.norm(normals, axis=1) * np.linalg.norm(points, axis=1)
+            out.append(inside & (cosine > 0.25) & (points[:, 2] < nearest + OCCLUSION_MARGIN_MM))
+        return out
+
+    def camera(self, level: Level, state: _State) -> Intrinsics:
+        """The level's camera with the iterate's focal length."""
+        return replace(level.intrinsics, focal=level.intrinsics.focal * float(np.exp(state.shared[160])))
+
+    def _surface(self, state: _State, frame: Performance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions and tangents of the samples in model space."""
+        vertices = self.model.geometry0(state.shared[IDENTITY].astype(np.float32), frame.expression)
+        s = self.samples
+        return s.position @ vertices, s.tangent_u @ vertices, s.tangent_v @ vertices
+
+    def linearize(self, state: _State, visible: list[np.ndarray], level: int) -> float:
+        """Fill the blocks; returns the energy."""
+        albedo = self.rows.albedo_mean + self.rows.albedo @ state.shared[ALBEDO].astype(np.float32)
+        albedo = np.maximum(albedo, 1e-3) * np.exp(state.texture)
+        total = float((self._prior * self._values(state) ** 2).sum()) / 2
+        total += float((self._texture_precision * state.texture.ravel() ** 2).sum()) / 2
+        for keyframe, frame, seen, block in zip(self.keyframes, state.frames, visible, self.blocks, strict=True):
+            camera = self.camera(keyframe.levels[level], state)
+            points, u, v = (a.astype(np.float32) for a in self._surface(state, frame))
+            total += _photometric_rows(
+                points, u, v, frame.camera_from_model.rotation.astype(np.float32),
+                frame.camera_from_model.translation.astype(np.float32), keyframe.levels[level].image,
+                camera.focal, camera.center_x, camera.center_y, albedo.astype(np.float32),
+                self.rows.albedo * np.exp(state.texture)[:, :, None], frame.lighting, self.samples.area, seen,
+                self.rows.position, self.rows.tangent_u, self.rows.tangent_v,
+                np.float32(self.config.color), np.float32(self.config.shape_from_shading),
+                block.jacobian, block.residual, block.reflectance,
+            )  # fmt: skip
+            total += self._landmark_rows(state, keyframe, frame, camera, keyframe.levels[level], block)
+        return total
+
+    def _landmark_rows(
+        self, state: _State, keyframe: Keyframe, frame: Performance, camera: Intrinsics, level: Level, block: _Block
+    ) -> float:
+        coefficients = np.concatenate([state.shared[IDENTITY], frame.expression])
+        pose = frame.camera_from_model
+        points = pose.apply(self.rows.landmark_mean + self.rows.landmark @ coefficients)
+        factor = level.intrinsics.focal / self.intrinsics.focal
+        origin = np.array([self.intrinsics.center_x, self.intrinsics.center_y]) * factor
+        offset = np.array([camera.center_x, camera.center_y]) - origin
+        xy = keyframe.landmarks.xy[self.valid] * factor + offset
+        confidence = keyframe.landmarks.confidence[self.valid]
+        sigma = self.sigma_mm * camera.pixels_per_mm(float(points[:, 2].mean()))
+        scale = np.sqrt(self.config.landmark * confidence / max(float(confidence.sum()), 1e-9)) / sigma
+        projected = camera.project(points)
+        residual = scale[:, None] * (projected - xy)
+        start = 3 * len(self.samples)
+        jacobian = block.jacobian[start:]
+        jacobian[:] = 0
+        z = points[:, 2]
+        spin = points - pose.translation
+        rows = pose.rotation @ self.rows.landmark
+        for axis, center in ((0, camera.center_x), (1, camera.center_y)):
+            slope = np.zeros_like(points)
+            slope[:, axis] = camera.focal / z
+            slope[:, 2] = -(projected[:, axis] - center) / z
+            slope *= scale[:, None]
+            shape = np.einsum("lc,lck->lk", slope, rows)
+            lines = jacobian[axis::2]
+            lines[:, IDENTITY] = shape[:, :80]
+            lines[:, 160] = scale * (projected[:, axis] - center)
+            lines[:, SHARED : SHARED + 3] = np.cross(spin, slope)
+            lines[:, SHARED + 3 : SHARED + 6] = slope
+            lines[:, SHARED + 6 : SHARED + 82] = shape[:, 80:]
+        block.residual[start:] = residual.ravel()
+        return 0.5 * float((residual**2).sum())
+
+    def eliminate(self, rows: list[np.ndarray]) -> np.ndarray:
+        """Best own log reflectance against per-keyframe photometric residuals, (3p,)."""
+        count = 3 * len(self.samples)
+        top, bottom = np.zeros(count, np.float32), self._texture_precision.copy()
+        for block, q in zip(self.blocks, rows, strict=True):
+            top += block.reflectance * q[:count]
+            bottom += block.reflectance**2
+        return top / bottom
+
+    def gradient(self, state: _State) -> np.ndarray:
+        """J^T r with the samples' own reflectance eliminated, priors included."""
+        out = self._prior * self._values(state)
+        shift = self.eliminate([b.residual for b in self.blocks])
+        pull = self._texture_precision * state.texture.ravel()
+        bottom = self._texture_precision + sum(b.reflectance**2 for b in self.blocks)
+        shift = shift + pull / bottom
+        return out + self._adjoint([b.residual for b in self.blocks], shift)
+
+    def product(self, vector: np.ndarray) -> np.ndarray:
+        """(J^T J) vector with the samples' own reflectance eliminated, priors included."""
+        v = vector.astype(np.float32)
+        rows = [
+            b.jacobian @ np.concatenate([v[:SHARED], v[SHARED + OWN * f : SHARED + OWN * (f + 1)]])
+            for f, b in enumerate(self.blocks)
+        ]
+        return self._prior * vector + self._adjoint(rows, self.eliminate(rows))
+
+    def _adjoint(self, rows: list[np.ndarray], shift: np.ndarray) -> np.ndarray:
+        out = np.zeros(SHARED + OWN * len(self.blocks))
+        count = len(shift)
+        for f, (block, q) in enumerate(zip(self.blocks, rows, strict=True)):
+            q = q.copy()
+            q[:count] -= block.reflectance * shift
+            back = block.jacobian.T @ q
+            out[:SHARED] += back[:SHARED]
+            out[SHARED + OWN * f : SHARED + OWN * (f + 1)] += back[SHARED:]
+        return out
+
+    def texture_step(self, state: _State, step: np.ndarray) -> np.ndarray:
+        """Own reflectance that goes with `step` of the other unknowns, (p, 3)."""
+        v = step.astype(np.float32)
+        rows = [
+            b.residual + b.jacobian @ np.concatenate([v[:SHARED], v[SHARED + OWN * f : SHARED + OWN * (f + 1)]])
+            for f, b in enumerate(self.blocks)
+        ]
+        bottom = self._texture_precision + sum(b.reflectance**2 for b in self.blocks)
+        move = -(self.eliminate(rows) + self._texture_precision * state.texture.ravel() / bottom)
+        return np.clip(state.texture + move.reshape(-1, 3), -1.0, 1.0).astype(np.float32)
+
+    def preconditioner(self, free: np.ndarray, damping: float) -> Callable[[np.ndarray], np.ndarray]:
+        """Arrow Cholesky of the thinned normal matrix: keyframes are eliminated into the shared unknowns."""
+        stride = 4
+        diagonal = self._prior * (1.0 + damping) + 1e-9
+        shared = np.diag(diagonal[:SHARED])
+        owns, couplings = [], []
+        count = 3 * len(self.samples)
+        for f, block in enumerate(self.blocks):
+            thin = np.concatenate([np.sqrt(np.float32(stride)) * block.jacobian[:count:stride], block.jacobian[count:]])
+            normal = (thin.T @ thin).astype(np.float64)
+            normal[np.diag_indices_from(normal)] *= 1.0 + damping
+            at = slice(SHARED + OWN * f, SHARED + OWN * (f + 1))
+            keep = free[at]
+            own = np.where(np.outer(keep, keep), normal[SHARED:, SHARED:] + np.diag(diagonal[at]), 0.0)
+            own[~keep, ~keep] = 1.0
+            coupling = np.where(keep[:, None], normal[SHARED:, :SHARED], 0.0)
+            factor = scipy.linalg.cho_factor(own, lower=True, check_finite=False)
+            shared += normal[:SHARED, :SHARED] - coupling.T @ scipy.linalg.cho_solve(factor, coupling, check_finite=False)
+            owns.append(factor)
+            couplings.append(coupling)
+        shared[np.diag_indices_from(shared)] += 1e-6 * np.abs(np.diag(shared)).mean()
+        top = scipy.linalg.cho_factor(shared, lower=True, check_finite=False)
+
+        def solve(r: np.ndarray) -> np.ndarray:
+            out = np.empty_like(r)
+            parts = [r[SHARED + OWN * f : SHARED + OWN * (f + 1)] for f in range(len(owns))]
+            inner = [scipy.linalg.cho_solve(o, p, check_finite=False) for o, p in zip(owns, parts, strict=True)]
+            rhs = r[:SHARED] - sum(c.T @ i for c, i in zip(couplings, inner, strict=True))
+            out[:SHARED] = scipy.linalg.cho_solve(top, rhs, check_finite=False)
+            for f, (own, coupling) in enumerate(zip(owns, couplings, strict=True)):
+                back = scipy.linalg.cho_solve(own, coupling @ out[:SHARED], check_finite=False)
+                out[SHARED + OWN * f : SHARED + OWN * (f + 1)] = inner[f] - back
+            return out
+
+        return solve
+
+
+def bundle(
+    model: FaceModel,
+    samples: SampleSet,
+    keyframes: list[Keyframe],
+    intrinsics: Intrinsics,
+    config: BundleConfig,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Bundle:
+    """Estimate the person in `keyframes`, filmed with one camera of about `intrinsics`."""
+    problem = _Problem(model, samples, keyframes, intrinsics, config)
+    state = _State(np.zeros(SHARED), np.zeros((len(samples), 3), np.float32), [k.start for k in keyframes])
+    energies: list[float] = []
+    total = sum(config.steps)
+    for level, steps in enumerate(config.steps):
+        damping = 1e-3
+        for _ in range(steps):
+            visible = problem.visibility(state, level)
+            before = problem.linearize(state, visible, level)
+            gradient = problem.gradient(state)
+            free = _free(problem, state, gradient)
+            for _attempt in range(4):
+                step = pcg(
+                    lambda v, d=damping: problem.product(v) + d * problem._prior * v,
+                    -gradient,
+                    problem.preconditioner(free, damping),
+                    steps=config.cg_steps,
+                    free=free,
+                ).step
+                texture = problem.texture_step(state, step)
+                moved = state.moved(step)
+                moved.texture = texture
+                after = problem.linearize(moved, visible, level)
+                if after < before:
+                    state, damping = moved, max(damping / 3, 1e-4)
+                    break
+                damping = min(damping * 10, 1e3)
+                problem.linearize(state, visible, level)
+            energies.append(min(before, after))
+            progress(len(energies), total)
+            if not after < before:
+                break
+    person = Person(
+        state.shared[IDENTITY].astype(np.float32),
+        state.shared[ALBEDO].astype(np.float32),
+        replace(intrinsics, focal=intrinsics.focal * float(np.exp(state.shared[160]))),
+        np.median([f.expression for f in state.frames], axis=0).astype(np.float32),
+    )
+    return Bundle(person, state.frames, energies)
+
+
+def _free(problem: _Problem, state: _State, gradient: np.ndarray) -> np.ndarray:
+    value = problem._values(state)
+    lower, upper = np.full(len(value), -np.inf), np.full(len(value), np.inf)
+    for f in range(len(state.frames)):
+        at = slice(SHARED + OWN * f + 6, SHARED + OWN * f + 82)
+        lower[at], upper[at] = 0.0, UPPER_BOUND
+    return free_unknowns(value, gradient, lower, upper)
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _photometric_rows(
+    points, tangent_u, tangent_v, rotation, translation, image, focal, center_x, center_y, albedo, albedo_rows, lighting,
+    area, visible, rows, rows_u, rows_v, term_weight, shading, jacobian, residual, reflectance,
+):  # fmt: skip
+    """Weighted photometric rows of one keyframe; returns half the weighted sum of squares.
+
+    Positions and tangents (p, 3) in model space; rows* (p, 3, 156): identity then expression; albedo_rows (p, 3, 80).
+    Columns of `jacobian`: identity 80, albedo 80, log focal, rotation 3, translation 3, expression 76, lighting 27.
+    """
+    height, width = image.shape[:2]
+    count = len(points)
+    share = np.zeros(count, np.float32)
+    total = np.float32(0)
+    r = rotation
+    camera = np.zeros((count, 3), np.float32)
+    normal = np.zeros((count, 4), np.float32)
+    for i in range(count):
+        for c in range(3):
+            camera[i, c] = r[c, 0] * points[i, 0] + r[c, 1] * points[i, 1] + r[c, 2] * points[i, 2] + translation[c]
+        u, v = tangent_u[i], tangent_v[i]
+        a, b, d = u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+        length = max((a * a + b * b + d * d) ** np.float32(0.5), np.float32(1e-9))
+        normal[i, 0], normal[i, 1], normal[i, 2], normal[i, 3] = a / length, b / length, d / length, length
+        if not visible[i]:
+            continue
+        x, y, z = camera[i, 0], camera[i, 1], camera[i, 2]
+        px, py = focal * x / z + center_x - 0.5, focal * y / z + center_y - 0.5
+        if px < 0 or py < 0 or px >= width - 1 or py >= height - 1:
+            continue
+        nx = r[0, 0] * normal[i, 0] + r[0, 1] * normal[i, 1] + r[0, 2] * normal[i, 2]
+        ny = r[1, 0] * normal[i, 0] + r[1, 1] * normal[i, 1] + r[1, 2] * normal[i, 2]
+        nz = r[2, 0] * normal[i, 0] + r[2, 1] * normal[i, 1] + r[2, 2] * normal[i, 2]
+        facing = -(nx * x + ny * y + nz * z) / (x * x + y * y + z * z) ** np.float32(0.5)
+        if facing > 0:
+            share[i] = area[i] * facing / (z * z)
+            total += share[i]
+    energy = 0.0
+    light = 161 + 82
+    basis = np.zeros(9, np.float32)
+    slope = np.zeros((3, 3), np.float32)
+    gain, bend, rho, diff = (np.zeros(3, np.float32) for _ in range(4))
+    turn = np.zeros((3, 3), np.float32)
+    for i in range(count):
+        jacobian[3 * i : 3 * i + 3, :] = 0
+        residual[3 * i : 3 * i + 3] = 0
+        reflectance[3 * i : 3 * i + 3] = 0
+        if share[i] <= 0:
+            continue
+        x, y, z = camera[i, 0], camera[i, 1], camera[i, 2]
+        nx = r[0, 0] * normal[i, 0] + r[0, 1] * normal[i, 1] + r[0, 2] * normal[i, 2]
+        ny = r[1, 0] * normal[i, 0] + r[1, 1] * normal[i, 1] + r[1, 2] * normal[i, 2]
+        nz = r[2, 0] * normal[i, 0] + r[2, 1] * normal[i, 1] + r[2, 2] * normal[i, 2]
+        basis[0], basis[1], basis[2], basis[3] = C0, C1 * ny, C1 * nz, C1 * nx
+        basis[4], basis[5], basis[7] = C2 * nx * ny, C2 * ny * nz, C2 * nx * nz
+        basis[6], basis[8] = C3 * (3 * nz * nz - 1), C4 * (nx * nx - ny * ny)
+        px, py = focal * x / z + center_x - 0.5, focal * y / z + center_y - 0.5
+        column, row = int(px), int(py)
+        fu, fv = px - column, py - row
+        squared = np.float32(0)
+        for c in range(3):
+            shade = np.float32(0)
+            for b in range(9):
+                shade += basis[b] * lighting[b, c]
+            value, derivative = encode_with_slope(max(albedo[i, c] * shade, np.float32(DARKEST)))
+            p00, p01 = image[row, column, c], image[row, column + 1, c]
+            p10, p11 = image[row + 1, column, c], image[row + 1, column + 1, c]
+            along_u = (1 - fv) * (p01 - p00) + fv * (p11 - p10)
+            along_v = (1 - fu) * (p10 - p00) + fu * (p11 - p01)
+            observed = p00 + fu * (p01 - p00) + fv * along_v
+            diff[c] = (value - observed) / np.float32(COLOR_SIGMA)
+            squared += diff[c] * diff[c]
+            gain[c] = derivative * albedo[i, c] / np.float32(COLOR_SIGMA)
+            bend[c] = derivative * shade / np.float32(COLOR_SIGMA)
+            rho[c] = gain[c] * shade
+            du, dv = -along_u * focal / (z * np.float32(COLOR_SIGMA)), -along_v * focal / (z * np.float32(COLOR_SIGMA))
+            slope[c, 0], slope[c, 1], slope[c, 2] = du, dv, -(du * x + dv * y) / z
+            l = lighting
+            turn[c, 0] = C1 * l[3, c] + C2 * (ny * l[4, c] + nz * l[7, c]) + 2 * C4 * nx * l[8, c]
+            turn[c, 1] = C1 * l[1, c] + C2 * (nx * l[4, c] + nz * l[5, c]) - 2 * C4 * ny * l[8, c]
+            turn[c, 2] = C1 * l[2, c] + C2 * (ny * l[5, c] + nx * l[7, c]) + 6 * C3 * nz * l[6, c]
+            for k in range(3):
+                turn[c, k] *= gain[c] * shading
+        norm = squared ** np.float32(0.5)
+        w = term_weight * share[i] / total
+        energy += w * (norm if norm > RESIDUAL_FLOOR else 0.5 * (squared / RESIDUAL_FLOOR + RESIDUAL_FLOOR))
+        root = (w / max(norm, np.float32(RESIDUAL_FLOOR))) ** np.float32(0.5)
+        sx, sy, sz = x - translation[0], y - translation[1], z - translation[2]
+        u, v = tangent_u[i], tangent_v[i]
+        for c in range(3):
+            line = 3 * i + c
+            residual[line] = root * diff[c]
+            reflectance[line] = root * rho[c]
+            fx, fy, fz = root * slope[c, 0], root * slope[c, 1], root * slope[c, 2]
+            tx, ty, tz = root * turn[c, 0], root * turn[c, 1], root * turn[c, 2]
+            jacobian[line, 161] = sy * fz - sz * fy + ny * tz - nz * ty
+            jacobian[line, 162] = sz * fx - sx * fz + nz * tx - nx * tz
+            jacobian[line, 163] = sx * fy - sy * fx + nx * ty - ny * tx
+            jacobian[line, 164], jacobian[line, 165], jacobian[line, 166] = fx, fy, fz
+            jacobian[line, 160] = fx * x + fy * y
+            mx = r[0, 0] * fx + r[1, 0] * fy + r[2, 0] * fz
+            my = r[0, 1] * fx + r[1, 1] * fy + r[2, 1] * fz
+            mz = r[0, 2] * fx + r[1, 2] * fy + r[2, 2] * fz
+            gx = r[0, 0] * tx + r[1, 0] * ty + r[2, 0] * tz
+            gy = r[0, 1] * tx + r[1, 1] * ty + r[2, 1] * tz
+            gz = r[0, 2] * tx + r[1, 2] * ty + r[2, 2] * tz
+            along = gx * normal[i, 0] + gy * normal[i, 1] + gz * normal[i, 2]
+            gx = (gx - along * normal[i, 0]) / normal[i, 3]
+            gy = (gy - along * normal[i, 1]) / normal[i, 3]
+            gz = (gz - along * normal[i, 2]) / normal[i, 3]
+            ax, ay, az = v[1] * gz - v[2] * gy, v[2] * gx - v[0] * gz, v[0] * gy - v[1] * gx
+            bx, by, bz = gy * u[2] - gz * u[1], gz * u[0] - gx * u[2], gx * u[1] - gy * u[0]
+            for k in range(156):
+                s = rows[i, 0, k] * mx + rows[i, 1, k] * my + rows[i, 2, k] * mz
+                s += rows_u[i, 0, k] * ax + rows_u[i, 1, k] * ay + rows_u[i, 2, k] * az
+                s += rows_v[i, 0, k] * bx + rows_v[i, 1, k] * by + rows_v[i, 2, k] * bz
+                jacobian[line, k if k < 80 else k + 87] = s
+            for k in range(80):
+                jacobian[line, 80 + k] = root * bend[c] * albedo_rows[i, c, k]
+            for b in range(9):
+                jacobian[line, light + 3 * b + c] = root * gain[c] * basis[b]
+    return energy

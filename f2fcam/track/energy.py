@@ -1,0 +1,279 @@
+"""The energy of one frame (Face2Face, section 4) and its derivatives: photometric, landmark and prior terms.
+
+Every residual is whitened (`DECISIONS` 1), so the weights are of order one. Unknowns are ordered
+`[rotation 3, translation 3, expression 76, lighting 27]`; the rotation is a left-multiplied so(3) update in camera
+axes about the model's origin, lighting is (9, 3) row-major.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from numba import njit
+
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.lighting import C0, C1, C2, C3, C4
+
+POSE, EXPRESSION, LIGHT = slice(0, 6), slice(6, 82), slice(82, 109)
+UNKNOWNS = 109
+COLOR_SIGMA = 0.03
+"""Standard deviation of the sRGB-encoded colour residual (`DECISIONS` 1)."""
+RESIDUAL_FLOOR = 0.5
+"""Whitened residual below which the l2,1 norm turns quadratic: sensor noise, where IRLS would divide by zero."""
+DARKEST = 1e-4
+"""Linear light below which the sRGB curve's slope is kept constant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photometric:
+    """Linearised photometric term at one iterate, one row per surface sample; buffers that are reused.
+
+    Attributes:
+        residual: (p, 3) whitened colour difference, rendered minus observed.
+        weight: (p,) sample weight times the IRLS weight, zero where invisible; sums to at most 1 / RESIDUAL_FLOOR.
+        slope: (p, 3, 3) derivative of the residual by the sample's position in camera space, colour x axis.
+        gain: (p, 3) derivative of the residual by the shading, colour.
+        basis: (p, 9) spherical harmonics at the normal.
+    """
+
+    residual: Float32[np.ndarray, "p 3"]
+    weight: Float32[np.ndarray, " p"]
+    slope: Float32[np.ndarray, "p 3 3"]
+    gain: Float32[np.ndarray, "p 3"]
+    basis: Float32[np.ndarray, "p 9"]
+
+    @classmethod
+    def empty(cls, count: int, dtype: type = np.float32) -> Photometric:
+        """Buffers for `count` samples."""
+        shapes = ((count, 3), (count,), (count, 3, 3), (count, 3), (count, 9))
+        return cls(*(np.zeros(shape, dtype) for shape in shapes))
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def encode_with_slope(linear):
+    """sRGB-encoded value of linear light and its derivative; linear below `DARKEST`, extended past 1."""
+    if linear <= 0.0031308:
+        return 12.92 * linear, linear * 0 + 12.92
+    root = linear ** (linear * 0 + 1 / 2.4)
+    return 1.055 * root - 0.055, (1.055 / 2.4) * root / linear
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def linearize_photometric(
+    points, normals, image, focal, center_x, center_y, albedo, lighting, area, visible, residual, weight, slope, gain, basis
+):
+    """Fill a `Photometric` at samples in camera space; returns the energy, sum of weighted l2,1 norms.
+
+    points, normals (p, 3) camera space; image (h, w, 3) sRGB-encoded [0, 1]; albedo (p, 3) linear; lighting (9, 3);
+    area (p,) mm^2; visible (p,) bool. A sample's share is its projected area; shares sum to one.
+    """
+    height, width = image.shape[:2]
+    count = len(points)
+    total = area[0] * 0
+    for i in range(count):
+        weight[i] = 0
+        if not visible[i]:
+            continue
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        u, v = focal * x / z + center_x - 0.5, focal * y / z + center_y - 0.5
+        if u < 0 or v < 0 or u >= width - 1 or v >= height - 1:
+            continue
+        facing = -(normals[i, 0] * x + normals[i, 1] * y + normals[i, 2] * z) / (x * x + y * y + z * z) ** 0.5
+        if facing <= 0:
+            continue
+        weight[i] = area[i] * facing / (z * z)
+        total += weight[i]
+    energy = area[0] * 0
+    if total <= 0:
+        return energy
+    for i in range(count):
+        if weight[i] == 0:
+            continue
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        basis[i, 0] = C0
+        basis[i, 1], basis[i, 2], basis[i, 3] = C1 * ny, C1 * nz, C1 * nx
+        basis[i, 4], basis[i, 5], basis[i, 7] = C2 * nx * ny, C2 * ny * nz, C2 * nx * nz
+        basis[i, 6], basis[i, 8] = C3 * (3 * nz * nz - 1), C4 * (nx * nx - ny * ny)
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        u, v = focal * x / z + center_x - 0.5, focal * y / z + center_y - 0.5
+        column, row = int(u), int(v)
+        fu, fv = u - column, v - row
+        squared = area[0] * 0
+        for c in range(3):
+            shading = area[0] * 0
+            for b in range(9):
+                shading += basis[i, b] * lighting[b, c]
+            rendered, derivative = encode_with_slope(max(albedo[i, c] * shading, DARKEST))
+            p00, p01 = image[row, column, c], image[row, column + 1, c]
+            p10, p11 = image[row + 1, column, c], image[row + 1, column + 1, c]
+            top, bottom = p00 + fu * (p01 - p00), p10 + fu * (p11 - p10)
+            along_u = (1 - fv) * (p01 - p00) + fv * (p11 - p10)
+            along_v = bottom - top
+            difference = (rendered - (top + fv * along_v)) / COLOR_SIGMA
+            residual[i, c] = difference
+            squared += difference * difference
+            gain[i, c] = derivative * albedo[i, c] / COLOR_SIGMA
+            du, dv = -along_u * focal / (z * COLOR_SIGMA), -along_v * focal / (z * COLOR_SIGMA)
+            slope[i, c, 0], slope[i, c, 1], slope[i, c, 2] = du, dv, -(du * x + dv * y) / z
+        norm = squared**0.5
+        share = weight[i] / total
+        energy += share * norm
+        weight[i] = share / max(norm, RESIDUAL_FLOOR)
+    return energy
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _accumulate(rows, slope, spin, gain, basis, rotation, i, q0, q1, q2, out):
+    """Add one sample's J^T q to `out`; q is the weighted colour residual."""
+    fx = slope[i, 0, 0] * q0 + slope[i, 1, 0] * q1 + slope[i, 2, 0] * q2
+    fy = slope[i, 0, 1] * q0 + slope[i, 1, 1] * q1 + slope[i, 2, 1] * q2
+    fz = slope[i, 0, 2] * q0 + slope[i, 1, 2] * q1 + slope[i, 2, 2] * q2
+    x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
+    out[0] += y * fz - z * fy
+    out[1] += z * fx - x * fz
+    out[2] += x * fy - y * fx
+    out[3] += fx
+    out[4] += fy
+    out[5] += fz
+    mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
+    my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
+    mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
+    count = rows.shape[2]
+    for k in range(count):
+        out[6 + k] += rows[i, 0, k] * mx + rows[i, 1, k] * my + rows[i, 2, k] * mz
+    light = 6 + count
+    for b in range(9):
+        out[light + 3 * b] += basis[i, b] * gain[i, 0] * q0
+        out[light + 3 * b + 1] += basis[i, b] * gain[i, 1] * q1
+        out[light + 3 * b + 2] += basis[i, b] * gain[i, 2] * q2
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def photometric_gradient(rows, spin, rotation, residual, weight, slope, gain, basis, out):
+    """`out = J^T W r`; rows (p, 3, k) model space, spin (p, 3) = rotation @ model position."""
+    out[:] = 0
+    for i in range(len(weight)):
+        w = weight[i]
+        if w != 0:
+            _accumulate(
+                rows, slope, spin, gain, basis, rotation, i, w * residual[i, 0], w * residual[i, 1], w * residual[i, 2], out
+            )
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def photometric_product(rows, spin, rotation, weight, slope, gain, basis, vector, stride, out):
+    """`out = J^T W J vector` without forming J: one pass over the rows. `stride` > 1 looks at every stride-th sample."""
+    out[:] = 0
+    count = rows.shape[2]
+    light = 6 + count
+    for i in range(0, len(weight), stride):
+        w = weight[i]
+        if w == 0:
+            continue
+        mx = my = mz = vector[0] * 0
+        for k in range(count):
+            mx += rows[i, 0, k] * vector[6 + k]
+            my += rows[i, 1, k] * vector[6 + k]
+            mz += rows[i, 2, k] * vector[6 + k]
+        x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
+        dx = rotation[0, 0] * mx + rotation[0, 1] * my + rotation[0, 2] * mz
+        dy = rotation[1, 0] * mx + rotation[1, 1] * my + rotation[1, 2] * mz
+        dz = rotation[2, 0] * mx + rotation[2, 1] * my + rotation[2, 2] * mz
+        dx += vector[1] * z - vector[2] * y + vector[3]
+        dy += vector[2] * x - vector[0] * z + vector[4]
+        dz += vector[0] * y - vector[1] * x + vector[5]
+        l0 = l1 = l2 = vector[0] * 0
+        for b in range(9):
+            l0 += basis[i, b] * vector[light + 3 * b]
+            l1 += basis[i, b] * vector[light + 3 * b + 1]
+            l2 += basis[i, b] * vector[light + 3 * b + 2]
+        q0 = slope[i, 0, 0] * dx + slope[i, 0, 1] * dy + slope[i, 0, 2] * dz + gain[i, 0] * l0
+        q1 = slope[i, 1, 0] * dx + slope[i, 1, 1] * dy + slope[i, 1, 2] * dz + gain[i, 1] * l1
+        q2 = slope[i, 2, 0] * dx + slope[i, 2, 1] * dy + slope[i, 2, 2] * dz + gain[i, 2] * l2
+        _accumulate(rows, slope, spin, gain, basis, rotation, i, w * q0, w * q1, w * q2, out)
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def photometric_rows(rows, spin, rotation, weight, slope, gain, basis, stride, out):
+    """Rows of `sqrt(W) J` for every stride-th sample into `out` (3 * ceil(p / stride), n): tests and the preconditioner."""
+    count = rows.shape[2]
+    light = 6 + count
+    line = 0
+    for i in range(0, len(weight), stride):
+        root = weight[i] ** 0.5
+        for c in range(3):
+            out[line, :] = 0
+            if root > 0:
+                fx, fy, fz = root * slope[i, c, 0], root * slope[i, c, 1], root * slope[i, c, 2]
+                x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
+                out[line, 0], out[line, 1], out[line, 2] = y * fz - z * fy, z * fx - x * fz, x * fy - y * fx
+                out[line, 3], out[line, 4], out[line, 5] = fx, fy, fz
+                mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
+                my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
+                mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
+                for k in range(count):
+                    out[line, 6 + k] = rows[i, 0, k] * mx + rows[i, 1, k] * my + rows[i, 2, k] * mz
+                for b in range(9):
+                    out[line, light + 3 * b + c] = root * gain[i, c] * basis[i, b]
+            line += 1
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkTargets:
+    """Detected landmarks that the fit may use.
+
+    Attributes:
+        xy: (l, 2) pixels. sigma_mm: (l,) spread of the embedding. confidence: (l,) in [0, 1].
+    """
+
+    xy: Float[np.ndarray, "l 2"]
+    sigma_mm: Float[np.ndarray, " l"]
+    confidence: Float[np.ndarray, " l"]
+
+
+def landmark_residuals(
+    points_camera: Float[np.ndarray, "l 3"], targets: LandmarkTargets, intrinsics: Intrinsics
+) -> Float[np.ndarray, "l 2"]:
+    """Landmark term E_lan (Face2Face, section 4), whitened: projected minus detected, in standard deviations.
+
+    A standard deviation in pixels is the embedding's spread in mm times the projected pixels per mm. The squares sum
+    to the confidence-weighted mean over landmarks.
+    """
+    scale = landmark_scale(points_camera, targets, intrinsics)
+    return scale[:, None] * (intrinsics.project(points_camera) - targets.xy)
+
+
+def landmark_scale(
+    points_camera: Float[np.ndarray, "l 3"], targets: LandmarkTargets, intrinsics: Intrinsics
+) -> Float[np.ndarray, " l"]:
+    """What a pixel counts at each landmark: sqrt(confidence / sum) over the deviation in pixels at the face's depth."""
+    sigma_px = targets.sigma_mm * intrinsics.pixels_per_mm(float(np.mean(points_camera[:, 2])))
+    return np.sqrt(targets.confidence / max(float(targets.confidence.sum()), 1e-9)) / sigma_px
+
+
+def landmark_jacobian(
+    points_camera: Float[np.ndarray, "l 3"],
+    translation: Float[np.ndarray, " 3"],
+    rows_camera: Float[np.ndarray, "l 3 k"],
+    scale: Float[np.ndarray, " l"],
+    intrinsics: Intrinsics,
+) -> Float[np.ndarray, "2*l 6+k"]:
+    """Derivative of `landmark_residuals` by pose and shape weights (`rows_camera` = rotation @ rows), scale held fixed."""
+    x, y, z = points_camera.T
+    projection = np.zeros((len(x), 2, 3), points_camera.dtype)
+    projection[:, 0, 0] = projection[:, 1, 1] = intrinsics.focal / z
+    projection[:, 0, 2], projection[:, 1, 2] = -intrinsics.focal * x / z**2, -intrinsics.focal * y / z**2
+    projection *= scale[:, None, None]
+    sx, sy, sz = (points_camera - translation).T
+    zero = np.zeros_like(sx)
+    spin = np.stack(
+        [np.stack([zero, sz, -sy], -1), np.stack([-sz, zero, sx], -1), np.stack([sy, -sx, zero], -1)], axis=1
+    )
+    return np.concatenate([projection @ spin, projection, projection @ rows_camera], axis=2).reshape(2 * len(x), -1)
+
+
+def visible_share(photometric: Photometric, visible: Bool[np.ndarray, " p"]) -> float:
+    """Share of the samples that took part in the last linearisation."""
+    return float(np.count_nonzero(photometric.weight) / max(len(visible), 1))

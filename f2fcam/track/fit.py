@@ -1,0 +1,354 @@
+"""Gauss-Newton for one frame (Face2Face, sections 4 and 5): pose, expression and light of a known person.
+
+IRLS: each step's l2,1 weights come from the last iterate. The step solves the normal equations by preconditioned
+conjugate gradients on an operator that is never formed; the preconditioner is the Cholesky factor of the same normal
+matrix over every 16th sample, which also decouples the blendshapes from each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import scipy.linalg
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.rigid import RigidTransform
+from f2fcam.face.state import FitStatus, Performance, Person
+from f2fcam.render.cpu import CpuRasterizer
+from f2fcam.track import energy
+from f2fcam.track.energy import EXPRESSION, LIGHT, POSE, UNKNOWNS, LandmarkTargets, Photometric
+from f2fcam.track.landmarks import Landmarks
+from f2fcam.track.pose import pose_from_landmarks
+from f2fcam.track.samples import (
+    PersonSamples,
+    SampleSet,
+    apply_sparse,
+    blend_vertices,
+    person_samples,
+    surface_operators,
+    unit_cross,
+)
+from f2fcam.track.solver import free_unknowns, pcg
+
+UPPER_BOUND = 1.2
+"""Largest expression weight (`DECISIONS` 5)."""
+PRECONDITION_STRIDE = 16
+WATCHED_REGIONS = ("mouth_area", "nose", "eyelid_left", "eyelid_right", "cheek_left", "cheek_right", "forehead", "chin")
+"""Regions whose photometric error tells an occlusion (`DECISIONS` 11)."""
+OCCLUSION_MARGIN_MM = 6.0
+"""A sample this far behind the level-0 depth map is hidden: more than the two levels differ, less than a nose."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """Weights and effort of one frame's fit.
+
+    Attributes:
+        color, landmark, prior: term weights; residuals are whitened.
+        temporal: weight of the difference to the last frame's expression, in prior deviations.
+        light_temporal: weight of the difference to the last frame's light.
+        face_px: width in pixels to which the face is reduced, coarse to fine.
+        steps: Gauss-Newton steps at each.
+        cg_steps: conjugate-gradient steps in each.
+        samples: surface samples.
+    """
+
+    color: float = 1.0
+    landmark: float = 1.0
+    prior: float = 2e-3
+    temporal: float = 2e-3
+    light_temporal: float = 1e-2
+    face_px: tuple[float, ...] = (90.0, 180.0)
+    steps: tuple[int, ...] = (2, 2)
+    cg_steps: int = 4
+    samples: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One step of the image pyramid: the face's surroundings in [0, 1], sRGB-encoded, and the camera that sees them."""
+
+    image: Float32[np.ndarray, "h w 3"]
+    intrinsics: Intrinsics
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Outcome of one frame.
+
+    Attributes:
+        color_error: mean l2 norm of the photometric residual over the visible samples, sRGB-encoded [0, 1].
+        landmark_error: root mean square landmark distance in embedding deviations.
+        visible: share of the samples seen.
+    """
+
+    performance: Performance
+    status: FitStatus
+    color_error: float
+    landmark_error: float
+    visible: float
+    region_error: dict[str, float]
+    """Mean l2 norm of the photometric residual per region of `WATCHED_REGIONS`; NaN where too little is seen."""
+
+
+def face_pyramid(
+    rgb: UInt8[np.ndarray, "h w 3"],
+    intrinsics: Intrinsics,
+    xy: Float[np.ndarray, "l 2"],
+    face_px: tuple[float, ...],
+) -> list[Level]:
+    """Crop the landmarks' surroundings and reduce them so that the face is `face_px` wide; never enlarged.
+
+    Working at a fixed face width makes the fit independent of the picture's resolution.
+    """
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    margin = 0.2 * (high - low).max()
+    x0, y0 = np.maximum(np.floor(low - margin), 0).astype(int)
+    x1, y1 = np.minimum(np.ceil(high + margin), [intrinsics.width, intrinsics.height]).astype(int)
+    x0, y0 = min(x0, intrinsics.width - 8), min(y0, intrinsics.height - 8)
+    x1, y1 = max(x1, x0 + 8), max(y1, y0 + 8)
+    crop = rgb[y0:y1, x0:x1]
+    levels: list[Level] = []
+    width = max(float((high - low).max()) * 0.8, 1.0)
+    for target in sorted(face_px, reverse=True):
+        # The factor is passed as such: rounding the size instead would stretch the picture by up to half a pixel.
+        factor = min(target / width, 1.0)
+        small = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else crop
+        small = cv2.GaussianBlur(small.astype(np.float32) * np.float32(1 / 255), (0, 0), 0.7)
+        camera = Intrinsics(
+            intrinsics.focal * factor,
+            (intrinsics.center_x - x0) * factor,
+            (intrinsics.center_y - y0) * factor,
+            small.shape[1],
+            small.shape[0],
+        )
+        levels.insert(0, Level(small, camera))
+    return levels
+
+
+class FrameFitter:
+    """Fits frames of one person, reusing its buffers; not thread-safe.
+
+    Build a new one when the person changes: the samples' rows and reflectance belong to the person.
+    """
+
+    def __init__(
+        self, model: FaceModel, person: Person, samples: SampleSet, config: FitConfig, *, sample_weight: np.ndarray | None = None
+    ) -> None:
+        self.model, self.person, self.config = model, person, config
+        self.rows: PersonSamples = person_samples(model, person, samples, weight=sample_weight)
+        count = len(samples)
+        self._basis = np.ascontiguousarray(model.expression_basis, dtype=np.float32)
+        self._vertices = np.empty_like(self.rows.neutral0)
+        self._model_points, self._points, self._spin, self._normals = (np.empty((count, 3), np.float32) for _ in range(4))
+        self._tangents = np.empty((2, count, 3), np.float32)
+        self._visible = np.zeros(count, np.bool_)
+        self._photometric = Photometric.empty(count)
+        self._rasterizer = CpuRasterizer()
+        self._triangles0 = model.triangles(0)
+        valid = np.flatnonzero(model.landmark_valid)
+        self._valid = valid
+        landmarks = model.landmarks
+        points = type(landmarks)(landmarks.level, landmarks.triangle[valid], landmarks.barycentric[valid])
+        operator = surface_operators(model, points)[0]
+        self._landmark_neutral = np.asarray(operator @ self.rows.neutral0, np.float64)
+        self._landmark_rows = np.asarray(
+            operator @ self._basis.reshape(len(self._basis), -1), np.float64
+        ).reshape(len(valid), 3, -1)
+        self._landmark_sigma = model.landmark_sigma_mm[valid].astype(np.float64)
+        corners = model.triangles(2)[samples.points.triangle]
+        self._regions = {name: model.regions[name][corners].min(axis=1) > 127 for name in WATCHED_REGIONS}
+        self.prior_sigma = model.expression_sigma.astype(np.float64)
+
+    def initial(self, landmarks: Landmarks) -> Performance:
+        """Relaxed face at the landmarks' pose under even light."""
+        valid = self._valid
+        points = self._landmark_neutral + self._landmark_rows @ self.person.neutral.astype(np.float64)
+        pose = pose_from_landmarks(
+            points, landmarks.xy[valid], landmarks.z[valid], 1.0 / self._landmark_sigma**2, self.person.intrinsics
+        )
+        lighting = np.zeros((9, 3), np.float32)
+        lighting[0] = 1.0 / energy.C0
+        return Performance(self.person.neutral.copy(), pose, lighting)
+
+    def fit(
+        self,
+        levels: list[Level],
+        landmarks: Landmarks,
+        start: Performance,
+        *,
+        last: Performance | None = None,
+        steps: tuple[int, ...] | None = None,
+    ) -> Fit:
+        """Minimise the energy from `start`; `last` is the frame before, for the temporal prior."""
+        steps = self.config.steps if steps is None else steps
+        state = start
+        for level, count in zip(levels, steps, strict=True):
+            scaled = self._targets(landmarks, level)
+            for step in range(count):
+                if step == 0:
+                    self._place(state)
+                    self._see(state, level)
+                state = self._gauss_newton(level, scaled, state, last)
+        return self._outcome(levels[-1], landmarks, state)
+
+    def _targets(self, landmarks: Landmarks, level: Level) -> LandmarkTargets:
+        """Landmarks in the level's pixels."""
+        factor = level.intrinsics.focal / self.person.intrinsics.focal
+        offset = np.array(
+            [
+                level.intrinsics.center_x - self.person.intrinsics.center_x * factor,
+                level.intrinsics.center_y - self.person.intrinsics.center_y * factor,
+            ]
+        )
+        xy = landmarks.xy[self._valid].astype(np.float64) * factor + offset
+        return LandmarkTargets(xy, self._landmark_sigma, landmarks.confidence[self._valid].astype(np.float64))
+
+    def _place(self, state: Performance) -> None:
+        """Samples, normals and vertices of `state` in camera space."""
+        samples = self.rows.samples
+        blend_vertices(self.rows.neutral0, self._basis, state.expression, self._vertices)
+        for operator, out in (
+            (samples.position, self._model_points),
+            (samples.tangent_u, self._tangents[0]),
+            (samples.tangent_v, self._tangents[1]),
+        ):
+            apply_sparse(operator.indptr, operator.indices, operator.data, self._vertices, out)
+        unit_cross(self._tangents[0], self._tangents[1], self._normals)
+        rotation = state.camera_from_model.rotation.astype(np.float32)
+        np.matmul(self._model_points, rotation.T, out=self._spin)
+        np.add(self._spin, state.camera_from_model.translation.astype(np.float32), out=self._points)
+        self._normals[:] = self._normals @ rotation.T
+
+    def _see(self, state: Performance, level: Level) -> None:
+        """Mark the samples that the camera sees; fixed until the next call (`DECISIONS` 1)."""
+        pose = RigidTransform(
+            state.camera_from_model.rotation.astype(np.float32), state.camera_from_model.translation.astype(np.float32)
+        )
+        depth = self._rasterizer.rasterize(pose.apply(self._vertices), self._triangles0, level.intrinsics).depth
+        pixel = level.intrinsics.project(self._points).astype(np.int32)
+        inside = (pixel >= 0).all(axis=1) & (pixel[:, 0] < level.intrinsics.width) & (pixel[:, 1] < level.intrinsics.height)
+        nearest = depth[np.where(inside, pixel[:, 1], 0), np.where(inside, pixel[:, 0], 0)]
+        facing = np.einsum("pc,pc->p", self._normals, self._points) < -0.15 * np.linalg.norm(self._points, axis=1)
+        self._visible[:] = inside & facing & (self._points[:, 2] < nearest + OCCLUSION_MARGIN_MM)
+
+    def _linearize(self, level: Level, state: Performance) -> float:
+        camera = level.intrinsics
+        p = self._photometric
+        return float(
+            energy.linearize_photometric(
+                self._points, self._normals, level.image, camera.focal, camera.center_x, camera.center_y,
+                self.rows.albedo, state.lighting, self.rows.weight, self._visible,
+                p.residual, p.weight, p.slope, p.gain, p.basis,
+            )
+        )  # fmt: skip
+
+    def _landmark_system(self, targets: LandmarkTargets, state: Performance, camera: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
+        """Residual and Jacobian (2l, 82) of the landmark term, weighted."""
+        pose = state.camera_from_model
+        points = pose.apply(self._landmark_neutral + self._landmark_rows @ state.expression.astype(np.float64))
+        scale = energy.landmark_scale(points, targets, camera)
+        residual = scale[:, None] * (camera.project(points) - targets.xy)
+        jacobian = energy.landmark_jacobian(points, pose.translation, pose.rotation @ self._landmark_rows, scale, camera)
+        root = np.sqrt(self.config.landmark)
+        return root * residual.ravel(), root * jacobian
+
+    def _gauss_newton(
+        self, level: Level, targets: LandmarkTargets, state: Performance, last: Performance | None
+    ) -> Performance:
+        """One IRLS Gauss-Newton step."""
+        config, p = self.config, self._photometric
+        self._place(state)
+        rotation = state.camera_from_model.rotation.astype(np.float32)
+        diagonal, gradient = self._priors(state, last)
+        residual, jacobian = self._landmark_system(targets, state, level.intrinsics)
+        gradient[:82] += jacobian.T @ residual
+        buffer = np.empty(UNKNOWNS, np.float32)
+        if config.color > 0:
+            self._linearize(level, state)
+            energy.photometric_gradient(
+                self.rows.rows, self._spin, rotation, p.residual, p.weight, p.slope, p.gain, p.basis, buffer
+            )
+            gradient += config.color * buffer
+
+        def apply(vector: np.ndarray) -> np.ndarray:
+            product = diagonal * vector
+            product[:82] += jacobian.T @ (jacobian @ vector[:82])
+            if config.color > 0:
+                energy.photometric_product(
+                    self.rows.rows, self._spin, rotation, p.weight, p.slope, p.gain, p.basis,
+                    vector.astype(np.float32), 1, buffer,
+                )  # fmt: skip
+                product += config.color * buffer
+            return product
+
+        lower, upper = np.full(UNKNOWNS, -np.inf), np.full(UNKNOWNS, np.inf)
+        lower[EXPRESSION], upper[EXPRESSION] = 0.0, UPPER_BOUND
+        value = np.zeros(UNKNOWNS)
+        value[EXPRESSION] = state.expression
+        free = free_unknowns(value, gradient, lower, upper)
+        factor = self._factorize(jacobian, diagonal, rotation, free)
+        solve = pcg(
+            apply, -gradient, lambda r: scipy.linalg.cho_solve(factor, r, check_finite=False), steps=config.cg_steps, free=free
+        )
+        step = solve.step
+        return Performance(
+            np.clip(state.expression + step[EXPRESSION], 0.0, UPPER_BOUND).astype(np.float32),
+            state.camera_from_model.nudged(step[POSE][:3], step[POSE][3:]),
+            (state.lighting + step[LIGHT].reshape(9, 3)).astype(np.float32),
+        )
+
+    def _priors(self, state: Performance, last: Performance | None) -> tuple[np.ndarray, np.ndarray]:
+        """Diagonal and gradient of the statistical and the temporal prior."""
+        config = self.config
+        diagonal, gradient = np.full(UNKNOWNS, 1e-6), np.zeros(UNKNOWNS)
+        precision = config.prior / self.prior_sigma**2
+        diagonal[EXPRESSION] += precision
+        gradient[EXPRESSION] += precision * (state.expression - self.person.neutral)
+        diagonal[LIGHT] += 1e-4
+        if last is not None:
+            pull = config.temporal / self.prior_sigma**2
+            diagonal[EXPRESSION] += pull
+            gradient[EXPRESSION] += pull * (state.expression - last.expression)
+            diagonal[LIGHT] += config.light_temporal
+            gradient[LIGHT] += config.light_temporal * (state.lighting - last.lighting).ravel()
+        return diagonal, gradient
+
+    def _factorize(
+        self, jacobian: np.ndarray, diagonal: np.ndarray, rotation: np.ndarray, free: Bool[np.ndarray, " n"]
+    ) -> tuple[np.ndarray, bool]:
+        """Cholesky factor of the normal matrix over every 16th sample, stuck unknowns decoupled."""
+        p = self._photometric
+        normal = np.diag(diagonal)
+        normal[:82, :82] += jacobian.T @ jacobian
+        if self.config.color > 0:
+            lines = 3 * -(-len(p.weight) // PRECONDITION_STRIDE)
+            sketch = np.empty((lines, UNKNOWNS), np.float32)
+            energy.photometric_rows(
+                self.rows.rows, self._spin, rotation, p.weight, p.slope, p.gain, p.basis, PRECONDITION_STRIDE, sketch
+            )
+            normal += self.config.color * PRECONDITION_STRIDE * (sketch.T @ sketch)
+        coupled = np.outer(free, free)
+        normal = np.where(coupled, normal, np.diag(np.diag(normal)))
+        return scipy.linalg.cho_factor(normal, lower=True, check_finite=False)
+
+    def _outcome(self, level: Level, landmarks: Landmarks, state: Performance) -> Fit:
+        self._place(state)
+        self._see(state, level)
+        self._linearize(level, state)
+        norms = np.linalg.norm(self._photometric.residual, axis=1) * energy.COLOR_SIGMA
+        seen = self._photometric.weight > 0
+        residual, _ = self._landmark_system(self._targets(landmarks, level), state, level.intrinsics)
+        finite = np.isfinite(state.expression).all() and np.isfinite(state.camera_from_model.translation).all()
+        return Fit(
+            state,
+            "converged" if finite else "diverged",
+            float(norms[seen].mean()) if seen.any() else float("inf"),
+            float(np.sqrt((residual**2).sum() / max(self.config.landmark, 1e-9))),
+            float(seen.mean()),
+            {name: float(norms[seen & here].mean()) if (seen & here).sum() >= 12 else np.nan for name, here in self._regions.items()},
+        )

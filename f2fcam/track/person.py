@@ -1,0 +1,134 @@
+"""From a handful of pictures to a person: candidates, keyframes, bundling, then a reflectance of their own.
+
+Used for the target at enrolment and for the actor before rendering a file or behind the live engine (`DECISIONS` 3, 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Performance, Person
+from f2fcam.render.texture import View, unwrap
+from f2fcam.track.bundle import Bundle, BundleConfig, Keyframe, bundle
+from f2fcam.track.fit import FitConfig, FrameFitter, face_pyramid
+from f2fcam.track.keyframes import Candidate, choose_keyframes, sharpness
+from f2fcam.track.landmarks import Landmarks
+from f2fcam.track.samples import choose_samples
+
+LANDMARK_ONLY = FitConfig(color=0.0, face_px=(120.0,), steps=(10,), samples=256, cg_steps=8)
+MIN_CANDIDATES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A picture that may become a keyframe, cropped to the face to save memory.
+
+    Attributes:
+        rgb: the face's surroundings. origin: the crop's left and top in the picture. index: the picture's number.
+    """
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    origin: tuple[int, int]
+    landmarks: Landmarks
+    index: int
+
+    @classmethod
+    def crop(cls, rgb: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks, index: int) -> Observation:
+        """Keep the part of `rgb` that a fit and a texture need: the face and a third of its size around it."""
+        low, high = landmarks.xy[:468].min(axis=0), landmarks.xy[:468].max(axis=0)
+        margin = 0.35 * (high - low).max()
+        x0, y0 = (int(v) for v in np.maximum(low - margin, 0))
+        x1, y1 = int(high[0] + margin), int(high[1] + margin)
+        return cls(rgb[y0:y1, x0:x1].copy(), (x0, y0), landmarks, index)
+
+    def shifted(self) -> Landmarks:
+        """The landmarks in the crop's pixels."""
+        return replace(self.landmarks, xy=self.landmarks.xy - np.array(self.origin, np.float32))
+
+    def intrinsics(self, camera: Intrinsics) -> Intrinsics:
+        """The camera that sees the crop, given the whole picture's."""
+        x0, y0 = self.origin
+        h, w = self.rgb.shape[:2]
+        return Intrinsics(camera.focal, camera.center_x - x0, camera.center_y - y0, w, h)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonEstimate:
+    """A person and where it came from.
+
+    Attributes:
+        person: with `vertex_albedo`.
+        texture_confidence: per level-2 vertex in [0, 1]: how well the keyframes saw it.
+        keyframes: indices into the observations. performances: theirs. energies: bundling's, per step.
+    """
+
+    person: Person
+    texture_confidence: Float32[np.ndarray, " 53390"]
+    keyframes: list[int]
+    performances: list[Performance]
+    energies: list[float]
+
+
+def rough_fits(model: FaceModel, observations: list[Observation], camera: Intrinsics) -> list[Candidate]:
+    """Landmark-only fits with the mean identity, for choosing keyframes."""
+    nobody = Person(np.zeros(80, np.float32), np.zeros(80, np.float32), camera, np.zeros(76, np.float32))
+    fitter = FrameFitter(model, nobody, choose_samples(model, LANDMARK_ONLY.samples), LANDMARK_ONLY)
+    candidates = []
+    for seen in observations:
+        local = seen.shifted().xy[:468]
+        levels = face_pyramid(seen.rgb, seen.intrinsics(camera), local, LANDMARK_ONLY.face_px)
+        fit = fitter.fit(levels, seen.landmarks, fitter.initial(seen.landmarks))
+        candidates.append(Candidate(fit.performance, fit.landmark_error, sharpness(seen.rgb, local)))
+    return candidates
+
+
+def estimate_person(
+    model: FaceModel,
+    observations: list[Observation],
+    camera: Intrinsics,
+    *,
+    config: BundleConfig | None = None,
+    keyframes: int = 6,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PersonEstimate:
+    """Bundle the most telling `keyframes` of the observations and unwrap the person's own reflectance from them.
+
+    `camera` is the prior for the whole picture. Raises ValueError with fewer than two observations.
+    """
+    if len(observations) < MIN_CANDIDATES:
+        raise ValueError(f"bundling needs {MIN_CANDIDATES} pictures, got {len(observations)}")
+    config = BundleConfig() if config is None else config
+    candidates = rough_fits(model, observations, camera)
+    chosen = choose_keyframes(candidates, keyframes)
+    result = bundle_observations(
+        model, [observations[i] for i in chosen], [candidates[i].performance for i in chosen], camera, config, progress
+    )
+    views = [
+        View(observations[i].rgb, observations[i].intrinsics(result.person.intrinsics), performance)
+        for i, performance in zip(chosen, result.performances, strict=True)
+    ]
+    texture, confidence = unwrap(model, result.person, views)
+    person = replace(result.person, vertex_albedo=texture)
+    return PersonEstimate(person, confidence, chosen, result.performances, result.energies)
+
+
+def bundle_observations(
+    model: FaceModel,
+    observations: list[Observation],
+    starts: list[Performance],
+    camera: Intrinsics,
+    config: BundleConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Bundle:
+    """Bundle given pictures from given starts."""
+    keyframes = []
+    for seen, start in zip(observations, starts, strict=True):
+        levels = face_pyramid(seen.rgb, seen.intrinsics(camera), seen.shifted().xy[:468], config.face_px)
+        keyframes.append(Keyframe(levels, seen.landmarks, start))
+    return bundle(model, choose_samples(model, config.samples), keyframes, camera, config, progress=progress)

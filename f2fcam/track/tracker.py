@@ -1,0 +1,112 @@
+"""Tracking a known person from frame to frame (Face2Face, section 5): warm start, and knowing when not to trust the fit.
+
+A frame is `tracked`, `occluded` (a face is found, but some part of it does not look like the person), or `lost` (no
+face, or a shot cut). The state is explicit: `track_step(state, ...) -> (state, Tracked)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from f2fcam.face.state import Performance
+from f2fcam.track.fit import Fit, FrameFitter, face_pyramid
+from f2fcam.track.landmarks import Landmarks
+
+TrackStatus = Literal["tracked", "occluded", "lost"]
+
+CUT_DIFFERENCE = 0.16
+"""Mean grey difference, in [0, 1], of two 32 x 18 thumbnails above which the shot has changed."""
+OCCLUDED_RATIO, OCCLUDED_EXCESS = 1.9, 0.05
+"""A region is covered when its error exceeds both this multiple of its usual error and this much more."""
+BASELINE_RATE = 0.02
+"""How fast a region's usual error follows, per tracked frame; slow, so that a hand does not become usual."""
+BASELINE_FRAMES = 12
+"""Frames from which a region's usual error is taken before anything is called occluded."""
+LANDMARK_LIMIT = 4.0
+"""Root mean square landmark distance, in deviations, past which the fit is wrong."""
+FIRST_STEPS = (8, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackState:
+    """What one frame hands to the next.
+
+    Attributes:
+        last: the last trusted performance; None at the start and after a loss.
+        usual: each region's usual photometric error; NaN where not yet known.
+        frames: trusted frames since the start or the last loss.
+        thumbnail: the last picture, 32 x 18 grey, for cuts.
+    """
+
+    last: Performance | None = None
+    usual: Float[np.ndarray, " r"] | None = None
+    frames: int = 0
+    thumbnail: Float[np.ndarray, "18 32"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """One frame's outcome; `fit` is None when there was nothing to fit, `occluded` names the covered regions."""
+
+    status: TrackStatus
+    fit: Fit | None = None
+    occluded: tuple[str, ...] = ()
+    cut: bool = False
+
+
+def thumbnail(rgb: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "18 32"]:
+    """The picture as 32 x 18 greys in [0, 1]."""
+    # Nearest first: averaging a 4K picture would cost more than the rest of the step.
+    rough = cv2.resize(rgb, (128, 72), interpolation=cv2.INTER_NEAREST)
+    gray = cv2.cvtColor(cv2.resize(rough, (32, 18), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return gray.astype(np.float32) / 255
+
+
+def is_cut(last: Float[np.ndarray, "18 32"] | None, now: Float[np.ndarray, "18 32"]) -> bool:
+    """Whether the shot changed between two thumbnails; brightness alone does not count."""
+    if last is None:
+        return False
+    return float(np.abs((now - now.mean()) - (last - last.mean())).mean()) > CUT_DIFFERENCE
+
+
+def track_step(
+    state: TrackState, rgb: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks | None, fitter: FrameFitter
+) -> tuple[TrackState, Tracked]:
+    """Fit one picture of the fitter's person, whose landmarks the detector found, from where `state` left off."""
+    small = thumbnail(rgb)
+    cut = is_cut(state.thumbnail, small)
+    if landmarks is None:
+        return TrackState(usual=state.usual, thumbnail=small), Tracked("lost", cut=cut)
+    last = None if cut else state.last
+    levels = face_pyramid(rgb, fitter.person.intrinsics, landmarks.xy[:468], fitter.config.face_px)
+    start = fitter.initial(landmarks) if last is None else last
+    fit = fitter.fit(levels, landmarks, start, last=last, steps=FIRST_STEPS if last is None else None)
+    if fit.status == "diverged" or fit.landmark_error > LANDMARK_LIMIT:
+        fit = fitter.fit(levels, landmarks, fitter.initial(landmarks), steps=FIRST_STEPS)
+        if fit.status == "diverged" or fit.landmark_error > LANDMARK_LIMIT:
+            return TrackState(usual=state.usual, thumbnail=small), Tracked("lost", fit, cut=cut)
+    usual, covered = _occlusion(state, fit)
+    if covered:
+        # The performance is not trusted, but the pose is where the next frame starts.
+        held = fit.performance if last is None else replace(last, camera_from_model=fit.performance.camera_from_model)
+        return TrackState(held, usual, state.frames, small), Tracked("occluded", fit, covered, cut)
+    return TrackState(fit.performance, usual, state.frames + 1, small), Tracked("tracked", fit, cut=cut)
+
+
+def _occlusion(state: TrackState, fit: Fit) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Updated usual errors and the names of covered regions (`DECISIONS` 11)."""
+    names = tuple(fit.region_error)
+    error = np.array(list(fit.region_error.values()))
+    if state.usual is None:
+        return error, ()
+    usual = np.where(np.isfinite(state.usual), state.usual, error)
+    covered = (error > OCCLUDED_RATIO * usual) & (error > usual + OCCLUDED_EXCESS) & (state.frames >= BASELINE_FRAMES)
+    rate = max(BASELINE_RATE, 1.0 / (state.frames + 1)) if state.frames < BASELINE_FRAMES else BASELINE_RATE
+    seen = np.isfinite(error) & ~covered
+    usual = np.where(seen, usual + rate * (error - usual), usual)
+    return usual, tuple(name for name, hit in zip(names, covered, strict=True) if hit)

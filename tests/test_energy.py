@@ -1,0 +1,136 @@
+"""The energy's derivatives against finite differences, and its solver against dense linear algebra."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.lighting import sh_basis
+from f2fcam.face.rigid import RigidTransform, so3_exp
+from f2fcam.track import energy
+from f2fcam.track.energy import LandmarkTargets, Photometric
+from f2fcam.track.solver import free_unknowns, pcg
+
+COUNT = 40
+
+
+@pytest.fixture
+def scene():
+    """Float64 samples of a bumpy patch in front of a smooth random picture."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(0, 2.0, (COUNT, 3, 76))
+    base = np.column_stack([rng.uniform(-60, 60, (COUNT, 2)), rng.uniform(-10, 10, COUNT)])
+    y, x = np.mgrid[0:120, 0:120]
+    image = np.stack([0.5 + 0.3 * np.sin(x / 9 + c) * np.cos(y / 11 - c) for c in range(3)], axis=2)
+    normals = np.array([0, 0, -1.0]) + rng.normal(0, 0.3, (COUNT, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    lighting = rng.normal(0, 0.15, (9, 3))
+    lighting[0] = 3.0
+    return {
+        "rows": rows, "base": base, "image": image, "normals": normals, "lighting": lighting,
+        "albedo": rng.uniform(0.2, 0.6, (COUNT, 3)), "camera": Intrinsics(400.0, 60.0, 60.0, 120, 120),
+        "pose": RigidTransform(so3_exp(np.array([0.1, -0.2, 0.05])) @ np.diag([1.0, -1, -1]), np.array([3.0, -2, 600.0])),
+        "expression": rng.uniform(0, 0.2, 76),
+    }  # fmt: skip
+
+
+def linearized(scene, vector):
+    """Photometric rows at the scene moved by `vector`, normals held fixed."""
+    pose = RigidTransform(so3_exp(vector[:3]) @ scene["pose"].rotation, scene["pose"].translation + vector[3:6])
+    expression = scene["expression"] + vector[6:82]
+    lighting = scene["lighting"] + vector[82:].reshape(9, 3)
+    spin = (scene["base"] + scene["rows"] @ expression) @ pose.rotation.T
+    points = spin + pose.translation
+    p, camera = Photometric.empty(COUNT, np.float64), scene["camera"]
+    value = energy.linearize_photometric(
+        points, scene["normals"], scene["image"], camera.focal, camera.center_x, camera.center_y, scene["albedo"],
+        lighting, np.ones(COUNT), np.ones(COUNT, np.bool_), p.residual, p.weight, p.slope, p.gain, p.basis,
+    )  # fmt: skip
+    return value, p, spin, pose.rotation
+
+
+def test_photometric_rows_match_finite_differences(scene):
+    _, p, spin, rotation = linearized(scene, np.zeros(109))
+    jacobian = np.zeros((3 * COUNT, 109))
+    ones = np.ones(COUNT)
+    energy.photometric_rows(scene["rows"], spin, rotation, ones, p.slope, p.gain, p.basis, 1, jacobian)
+    numeric = np.empty_like(jacobian)
+    for k in range(109):
+        step = np.zeros(109)
+        step[k] = 1e-6
+        plus, minus = linearized(scene, step)[1].residual, linearized(scene, -step)[1].residual
+        numeric[:, k] = ((plus - minus) / 2e-6).ravel()
+    assert np.abs(numeric).max() > 1.0
+    np.testing.assert_allclose(jacobian, numeric, atol=2e-4 * np.abs(numeric).max(), rtol=2e-4)
+
+
+def test_product_and_gradient_agree_with_the_formed_rows(scene):
+    _, p, spin, rotation = linearized(scene, np.zeros(109))
+    jacobian = np.zeros((3 * COUNT, 109))
+    energy.photometric_rows(scene["rows"], spin, rotation, p.weight, p.slope, p.gain, p.basis, 1, jacobian)
+    vector, out = np.random.default_rng(0).normal(size=109), np.empty(109)
+    energy.photometric_product(
+        scene["rows"], spin, rotation, p.weight, p.slope, p.gain, p.basis, vector, 1, out
+    )
+    np.testing.assert_allclose(out, jacobian.T @ (jacobian @ vector), rtol=1e-9)
+    energy.photometric_gradient(scene["rows"], spin, rotation, p.residual, p.weight, p.slope, p.gain, p.basis, out)
+    weighted = (np.sqrt(p.weight)[:, None] * p.residual).ravel()
+    np.testing.assert_allclose(out, jacobian.T @ weighted, rtol=1e-9)
+
+
+def test_energy_is_the_mean_l21_norm(scene):
+    value, p, _, _ = linearized(scene, np.zeros(109))
+    norms = np.linalg.norm(p.residual, axis=1)
+    shares = p.weight * np.maximum(norms, energy.RESIDUAL_FLOOR)
+    assert shares.sum() == pytest.approx(1.0)
+    assert value == pytest.approx((shares * norms).sum())
+    rendered = scene["albedo"] * (sh_basis(scene["normals"]) @ scene["lighting"])
+    np.testing.assert_allclose(p.gain * (sh_basis(scene["normals"]) @ scene["lighting"]) > 0, rendered > 0)
+
+
+def test_landmark_jacobian_matches_finite_differences(scene):
+    camera, rows, base = scene["camera"], scene["rows"], scene["base"]
+    rng = np.random.default_rng(1)
+    targets = LandmarkTargets(rng.uniform(20, 100, (COUNT, 2)), rng.uniform(1, 4, COUNT), rng.uniform(0.2, 1, COUNT))
+    fixed = energy.landmark_scale(scene["pose"].apply(base + rows @ scene["expression"]), targets, camera)
+
+    def residual(v):
+        pose = RigidTransform(so3_exp(v[:3]) @ scene["pose"].rotation, scene["pose"].translation + v[3:6])
+        points = pose.apply(base + rows @ (scene["expression"] + v[6:]))
+        return (fixed[:, None] * (camera.project(points) - targets.xy)).ravel()
+
+    pose = scene["pose"]
+    points = pose.apply(base + rows @ scene["expression"])
+    jacobian = energy.landmark_jacobian(points, pose.translation, pose.rotation @ rows, fixed, camera)
+    numeric = np.column_stack([(residual(e) - residual(-e)) / 2e-6 for e in np.eye(82) * 1e-6])
+    np.testing.assert_allclose(jacobian, numeric, rtol=1e-5, atol=1e-6 * np.abs(numeric).max())
+    np.testing.assert_allclose(energy.landmark_residuals(points, targets, camera).ravel(), residual(np.zeros(82)))
+
+
+def test_doubling_the_resolution_leaves_the_landmark_term(scene):
+    camera, pose = scene["camera"], scene["pose"]
+    points = pose.apply(scene["base"])
+    targets = LandmarkTargets(np.full((COUNT, 2), 50.0), np.full(COUNT, 2.0), np.ones(COUNT))
+    twice = LandmarkTargets(targets.xy * 2, targets.sigma_mm, targets.confidence)
+    np.testing.assert_allclose(
+        energy.landmark_residuals(points, targets, camera), energy.landmark_residuals(points, twice, camera.scaled(2.0))
+    )
+
+
+def test_pcg_solves_and_respects_stuck_unknowns():
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(60, 30))
+    matrix, rhs = root.T @ root + np.eye(30), rng.normal(size=30)
+    free = rng.random(30) > 0.2
+    solve = pcg(lambda v: matrix @ v, rhs, lambda r: r / np.diag(matrix), steps=200, free=free, tolerance=1e-12)
+    expected = np.zeros(30)
+    expected[free] = np.linalg.solve(matrix[np.ix_(free, free)], rhs[free])
+    np.testing.assert_allclose(solve.step, expected, atol=1e-8)
+    assert solve.relative_residual < 1e-6
+
+
+def test_unknowns_at_a_bound_move_only_inwards():
+    value, gradient = np.array([0.0, 0.0, 1.0, 1.0, 0.5]), np.array([1.0, -1.0, -1.0, 1.0, 3.0])
+    free = free_unknowns(value, gradient, np.zeros(5), np.ones(5))
+    np.testing.assert_array_equal(free, [False, True, False, True, True])
