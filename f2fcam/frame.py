@@ -56,3 +56,17 @@ def srgb_decode(encoded: np.ndarray) -> np.ndarray:
     """Linear light of sRGB-encoded values in [0, 1]. Exact, for set-up and tests, not the frame path."""
     encoded = np.clip(encoded, 0.0, 1.0)
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+def i420_from_rgb(rgb: UInt8[np.ndarray, "h w 3"], out: UInt8[np.ndarray, "h_3_2 w"]) -> None:
+    """Planar YUV 4:2:0 (BT.601, limited range, as cameras give it) into `out`: rows of Y, then U, then V; sides even."""
+    import cv2  # light processes import this module for its values
+
+    cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420, dst=out)
+
+
+def rgb_from_i420(i420: bytearray | memoryview, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture that `i420_from_rgb` encoded."""
+    import cv2
+
+    return cv2.cvtColor(np.frombuffer(i420, np.uint8).reshape(height * 3 // 2, width), cv2.COLOR_YUV2RGB_I420)

@@ -1,0 +1,75 @@
+"""A sink in a process of its own, fed through a ring: encoders and web servers would hold up the camera's loop."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from f2fcam.channel import Child, Message
+from f2fcam.control import error_from, runtime_folder
+from f2fcam.errors import DeviceError
+from f2fcam.ring import Ring
+
+CLOSE_TIMEOUT_S = 30.0
+"""A long recording is finished within it; the index is written at the end."""
+
+
+class ProcessSink:
+    """The near end: copies pictures into the ring of a `publish.worker` process.
+
+    Attributes:
+        pid: the worker's process number.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        device: str,
+        size: tuple[int, int],
+        fps: float,
+        *,
+        inherit: tuple[int, ...] = (),
+        options: dict[str, Any] | None = None,
+        keeps_time: bool = False,
+    ) -> None:
+        self.device, self.size, self.keeps_time = device, size, keeps_time
+        self._ring = Ring.create(*size)
+        files = self._ring.files.as_tuple()
+        command = [sys.executable, "-m", "f2fcam.publish.worker"]
+        self._child = Child(command, (*files, *inherit), runtime_folder() / f"{kind}.log")
+        self.pid = self._child.pid
+        self._child.channel.send({"kind": kind, "ring": files, "fps": fps, "options": options or {}})
+
+    def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
+        """Show one picture; a sink that keeps time has used it when this returns."""
+        self._raise_failure()
+        self._ring.begin()[:] = i420
+        number = self._ring.publish(timestamp_ns)
+        if not self.keeps_time:
+            return
+        while not self._ring.wait_consumed(number, timeout_s=0.5):
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Let the worker finish; raises what went wrong while it did."""
+        try:
+            self._child.channel.send({"command": "close"})
+            if not self._child.wait(CLOSE_TIMEOUT_S):
+                raise DeviceError(f"{self.device} could not be finished.", hint=f"Look into {self._child.log}.")
+            if not self._child.succeeded():
+                self._raise_failure()
+        finally:
+            self._child.close()
+            self._ring.close()
+
+    def _raise_failure(self) -> None:
+        messages: list[Message] = self._child.channel.receive()
+        for message in messages:
+            if "error" in message:
+                raise error_from(message)
+        reason = self._child.ended()
+        if reason is not None:
+            for message in self._child.channel.receive():
+                if "error" in message:
+                    raise error_from(message)
+            raise DeviceError(f"The output {self.device} ended: {reason}.", hint=f"Look into {self._child.log}.")
