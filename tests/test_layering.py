@@ -23,7 +23,7 @@ LAYERS = (
     ("mouth", "playback"),
     ("reenact",),
     ("source_person", "render_file", "enroll"),
-    ("engine", "evaluate", "bench", "doctor", "panel"),
+    ("engine", "evaluation", "evaluate", "bench", "doctor", "panel"),
     ("supervisor",),
     ("cli", "__main__"),
 )
