@@ -17,7 +17,7 @@ from typing import Any
 
 Message = dict[str, Any]
 
-LINE_LIMIT = 1 << 20
+LINE_LIMIT = LOG_LIMIT = 1 << 20
 CHANNEL_VARIABLE = "F2FCAM_CHANNEL"
 
 
@@ -102,7 +102,9 @@ class Child:
             **{name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
             "PYTHONFAULTHANDLER": "1",
         }
-        with theirs, log.open("wb") as output:
+        if log.exists() and log.stat().st_size > LOG_LIMIT:
+            log.replace(log.with_suffix(".1.log"))
+        with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -136,7 +138,7 @@ class Child:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGABRT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.5)
+                self._process.wait(0.2)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -1,0 +1,398 @@
+"""The process that makes pictures: stage threads with newest-wins edges between them, writing into the supervisor's ring.
+
+    capture -> Latest -> track -> Latest -> render -> publish
+
+Each thread works on one frame at a time; a slow stage costs frames, never delay. A device or a file that fails ends the
+process with its reason as a message; a stage that hangs shows in the reports, and the supervisor ends us.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from f2fcam.channel import Channel, Message, channel_to_parent, die_with_parent
+from f2fcam.control import error_message
+from f2fcam.errors import F2FError, InputError
+from f2fcam.frame import Frame, i420_from_rgb
+from f2fcam.latest import SLOTS, Closed, Latest
+from f2fcam.metrics import Rate, Stages
+from f2fcam.pacing import Clock
+from f2fcam.ring import Ring, RingFiles
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_S = 0.5
+STOP_WITHIN_S = 4.0
+"""A stage that does not end by then is left behind: the process exits."""
+
+
+class FrameSource(Protocol):
+    """What the capture thread reads; see `f2fcam.capture`."""
+
+    def read(self) -> Frame | None:
+        """The next picture; None at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let the device go."""
+        ...
+
+
+class Output(Protocol):
+    """A finished picture: never the actor's own."""
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    status: str
+
+
+class Pipeline(Protocol):
+    """Reenactment in two stages, each called from one thread only.
+
+    What `track` returns is its own: neither the frame's pixels (reused for later frames) nor buffers that the next
+    `track` writes to. `report` is what `status` shows (`faces`, `neutral`, ...), from any thread.
+    """
+
+    def track(self, frame: Frame) -> Any:
+        """The actor's performance in `frame`."""
+        ...
+
+    def render(self, tracked: Any) -> Output:
+        """The target with that performance."""
+        ...
+
+    def recalibrate(self) -> None:
+        """Take the actor's neutral face anew; called between two `track`."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """Small values for `status`."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSetup:
+    """What the supervisor asks for; the first message on the channel, beside the ring.
+
+    Attributes:
+        profiles: folder of profiles, or None for the usual places.
+        every_frame: drop nothing and keep no pace: for files.
+        loop: play a file over and over.
+    """
+
+    profile: str
+    source: str
+    size: tuple[int, int]
+    fps: float
+    profiles: str | None = None
+    every_frame: bool = False
+    loop: bool = True
+
+
+@dataclass(slots=True)
+class FrameSlot:
+    """A buffer of the edge from capture to track."""
+
+    pixels: UInt8[np.ndarray, "h w 3"] = field(default_factory=lambda: np.empty((0, 0, 3), np.uint8))
+    index: int = 0
+    timestamp_ns: int = 0
+    captured_ns: int = 0
+
+    def fill(self, frame: Frame, timestamp_ns: int, captured_ns: int) -> None:
+        """Copy a picture: the source may use its own buffer again."""
+        if self.pixels.shape != frame.rgb.shape:
+            self.pixels = np.empty_like(frame.rgb)
+        np.copyto(self.pixels, frame.rgb)
+        self.index, self.timestamp_ns, self.captured_ns = frame.index, timestamp_ns, captured_ns
+
+
+@dataclass(slots=True)
+class TrackedSlot:
+    """A place on the edge from track to render."""
+
+    value: Any = None
+    captured_ns: int = 0
+
+
+class Engine:
+    """The three stage threads over one source and one pipeline.
+
+    `publish(output, captured_ns)` takes each finished picture, in the render thread.
+    """
+
+    def __init__(
+        self,
+        open_source: Callable[[], FrameSource],
+        pipeline: Pipeline,
+        publish: Callable[[Output, int], None],
+        *,
+        every_frame: bool = False,
+        loop: bool = True,
+        stopped: threading.Event | None = None,
+    ) -> None:
+        self._open_source, self._pipeline, self._publish = open_source, pipeline, publish
+        self._every_frame, self._loop = every_frame, loop
+        self._frames = Latest(FrameSlot() for _ in range(SLOTS))
+        self._tracked = Latest(TrackedSlot() for _ in range(SLOTS))
+        self._stopped = stopped or threading.Event()
+        self._running, self._recalibrate = threading.Event(), threading.Event()
+        self._running.set()
+        self._stages = Stages(("capture", "track", "render"))
+        self._rate = Rate()
+        self._status = "starting"
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Work until `stop`, the source's end, or an error, which is raised."""
+        loops = (self._capture, self._track, self._render)
+        threads = [threading.Thread(target=self._guard, args=(f,), name=f.__name__[1:], daemon=True) for f in loops]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) and not self._stopped.is_set():
+            threads[-1].join(0.2)
+        for thread in threads:
+            thread.join(STOP_WITHIN_S)
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """End the threads after their current frame."""
+        self._stopped.set()
+        self._running.set()
+        self._frames.close()
+        self._tracked.close()
+
+    def pause(self) -> None:
+        """Let go of the source until `resume`."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._running.set()
+
+    def recalibrate(self) -> None:
+        """Take the actor's neutral face anew, from the next frame on."""
+        self._recalibrate.set()
+
+    def report(self) -> dict[str, Any]:
+        """Rates, times and what the pipeline says; `busy` is the stage that has been at one frame for longest."""
+        stage, seconds = self._stages.busy()
+        return {
+            "fps": self._rate.per_second(time.monotonic()),
+            "stages_ms": self._stages.summary(),
+            "drops": {"capture": self._frames.dropped, "track": self._tracked.dropped},
+            "busy": {"stage": stage, "seconds": round(seconds, 2)},
+            "tracking": self._status,
+            **self._pipeline.report(),
+        }
+
+    def _guard(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except Closed:
+            pass
+        except BaseException as error:
+            self._error = self._error or error
+            self.stop()
+
+    def _capture(self) -> None:
+        source, clock, frames = self._open_source(), Clock(), 0
+        try:
+            while not self._stopped.is_set():
+                if not self._running.is_set():
+                    source.close()
+                    self._running.wait()
+                    source, clock, frames = self._open_source(), Clock(), 0
+                    continue
+                with self._stages.timed("capture"):
+                    frame = source.read()
+                if frame is not None:
+                    frames += 1
+                    self._pass_on(frame, clock, live=getattr(source, "live", False))
+                elif self._loop and frames:
+                    source.close()
+                    source, frames = self._open_source(), 0
+                    clock.loop()
+                elif frames:
+                    return
+                else:
+                    raise InputError("The source has no picture.", hint="Choose another --source.")
+        finally:
+            source.close()
+            self._frames.close()
+
+    def _pass_on(self, frame: Frame, clock: Clock, *, live: bool) -> None:
+        """Hand a frame to the tracker, at its time."""
+        timestamp_ns = frame.timestamp_ns if live else clock.place(frame.timestamp_ns)
+        if not live and not self._every_frame:
+            wait_s = clock.wait_s(timestamp_ns, time.monotonic())
+            if wait_s > 0 and self._stopped.wait(wait_s):
+                return
+        slot = self._frames.borrow()
+        slot.fill(frame, timestamp_ns, frame.timestamp_ns if live else time.monotonic_ns())
+        (self._frames.hand_over if self._every_frame else self._frames.put)(slot)
+
+    def _track(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                slot = self._frames.take()
+                assert slot is not None
+                if self._recalibrate.is_set():
+                    self._recalibrate.clear()
+                    self._pipeline.recalibrate()
+                with self._stages.timed("track"):
+                    value = self._pipeline.track(Frame(slot.pixels, slot.index, slot.timestamp_ns))
+                captured_ns = slot.captured_ns
+                self._frames.give_back(slot)
+                out = self._tracked.borrow()
+                out.value, out.captured_ns = value, captured_ns
+                (self._tracked.hand_over if self._every_frame else self._tracked.put)(out)
+        finally:
+            self._tracked.close()
+
+    def _render(self) -> None:
+        while not self._stopped.is_set():
+            slot = self._tracked.take()
+            assert slot is not None
+            with self._stages.timed("render"):
+                output = self._pipeline.render(slot.value)
+            self._status = output.status
+            self._publish(output, slot.captured_ns)
+            self._tracked.give_back(slot)
+            self._rate.add(time.monotonic())
+
+
+class RingPublisher:
+    """Writes pictures into the ring as I420, fitted into its size with black bars."""
+
+    def __init__(self, ring: Ring, *, every_frame: bool = False) -> None:
+        self._ring, self._every_frame = ring, every_frame
+        self._canvas = np.zeros((ring.height, ring.width, 3), np.uint8)
+        self.stopped = threading.Event()
+
+    def __call__(self, output: Output, captured_ns: int) -> None:
+        """Publish one picture; where every frame counts, wait until it has been sent."""
+        rgb = output.rgb
+        if rgb.shape != self._canvas.shape:
+            fit(rgb, self._canvas)
+            rgb = self._canvas
+        planes = np.frombuffer(self._ring.begin(), np.uint8).reshape(self._ring.height * 3 // 2, self._ring.width)
+        i420_from_rgb(rgb, planes)
+        number = self._ring.publish(captured_ns)
+        while self._every_frame and not self._ring.wait_consumed(number, timeout_s=0.5):
+            if self.stopped.is_set():
+                return
+
+
+def fit(rgb: UInt8[np.ndarray, "h w 3"], canvas: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Scale a picture into the middle of `canvas`, keeping its shape; what is around it stays."""
+    (height, width), (canvas_height, canvas_width) = rgb.shape[:2], canvas.shape[:2]
+    scale = min(canvas_width / width, canvas_height / height)
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
+    x, y = (canvas_width - w) // 2, (canvas_height - h) // 2
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas[y : y + h, x : x + w] = cv2.resize(rgb, (w, h), interpolation=how)
+
+
+def main(open_pipeline: Callable[[EngineSetup], Pipeline], open_source: Callable[[str], FrameSource]) -> int:
+    """Serve one supervisor: set up from its first message, work, report, obey."""
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    cv2.setNumThreads(1)
+    channel = channel_to_parent()
+    first = next(channel.messages(), None)
+    if first is None:
+        return 0
+    ring = Ring(RingFiles(*first.pop("ring")))
+    setup = EngineSetup(**first | {"size": tuple(first["size"])})
+    try:
+        source = open_source(setup.source)  # a missing webcam shows before the models are loaded
+        source.close()
+        pipeline = open_pipeline(setup)
+        try:
+            _work(channel, ring, setup, pipeline, open_source)
+        finally:
+            pipeline.close()
+    except F2FError as error:
+        channel.send(error_message(error))
+        return error.exit_code
+    except Exception as error:
+        log.exception("the engine failed")
+        message = f"The engine failed: {type(error).__name__}: {error}."
+        channel.send({"error": message, "hint": "Look into engine.log in the runtime folder.", "exit_code": 1})
+        return 1
+    channel.send({"ended": True})
+    return 0
+
+
+def _work(
+    channel: Channel, ring: Ring, setup: EngineSetup, pipeline: Pipeline, open_source: Callable[[str], FrameSource]
+) -> None:
+    publish = RingPublisher(ring, every_frame=setup.every_frame)
+    engine = Engine(
+        lambda: open_source(setup.source),
+        pipeline,
+        publish,
+        every_frame=setup.every_frame,
+        loop=setup.loop,
+        stopped=publish.stopped,
+    )
+    done = threading.Event()
+
+    def obey() -> None:
+        for message in channel.messages():
+            _obey(engine, message)
+        engine.stop()  # the supervisor is gone
+
+    def tell() -> None:
+        while not done.wait(REPORT_EVERY_S):
+            channel.send({"report": engine.report()})
+
+    for function in (obey, tell):
+        threading.Thread(target=function, name=function.__name__, daemon=True).start()
+    channel.send({"ready": True})
+    try:
+        engine.run()
+    finally:
+        done.set()
+        channel.send({"report": engine.report()})
+
+
+def _obey(engine: Engine, message: Message) -> None:
+    commands = {
+        "stop": engine.stop,
+        "pause": engine.pause,
+        "resume": engine.resume,
+        "recalibrate": engine.recalibrate,
+    }
+    command = commands.get(str(message.get("command")))
+    if command is not None:
+        command()
+
+
+def exit_now(code: int) -> None:
+    """End the process without waiting for a thread that is deep in a library."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    from f2fcam.capture import open_source
+    from f2fcam.reenact import open_pipeline
+
+    exit_now(main(open_pipeline, open_source))

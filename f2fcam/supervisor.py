@@ -1,0 +1,383 @@
+"""The process that owns the camera: it always shows something, whatever happens to the engine (`DECISIONS` 16).
+
+Standard library only, so that the placeholder is up within 0.3 s and no broken library can take the camera away. One loop,
+one thread: pictures from the ring, the badge, the sink; the engine's messages; commands; signals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from f2fcam.channel import Channel, Message
+from f2fcam.control import ControlServer, error_message
+from f2fcam.engine_process import EngineProcess, Limits, State
+from f2fcam.errors import ConfigError, DeviceError, F2FError
+from f2fcam.metrics import Durations, Rate
+from f2fcam.pacing import Backoff, Pacer
+from f2fcam.publish import FrameSink, open_sink
+from f2fcam.ring import Ring, i420_bytes
+from f2fcam.trust.badge import TEXT, stamp_i420
+from f2fcam.trust.placeholder import placeholder_i420
+
+if TYPE_CHECKING:
+    from f2fcam.config import StartConfig
+
+log = logging.getLogger(__name__)
+
+ENGINE = [sys.executable, "-m", "f2fcam.engine"]
+HOLD_S = 5.0
+"""How long the last picture stays when the engine is gone; then the placeholder says so."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@dataclass(slots=True)
+class Switch:
+    """A change of profile that is under way."""
+
+    asker: Channel
+    previous: str
+
+
+class Supervisor:
+    """One running camera.
+
+    `every_frame` sends each picture of a file once, without pace, and ends with the file.
+    """
+
+    def __init__(
+        self,
+        config: StartConfig,
+        *,
+        engine: list[str] | None = None,
+        limits: Limits | None = None,
+        every_frame: bool = False,
+    ) -> None:
+        self._config, self._every_frame = config, every_frame
+        self._limits = limits or Limits()
+        self._engine_command = engine or ENGINE
+        self._profile = config.profile
+        self._clients: list[Channel] = []
+        self._stop_askers: list[Channel] = []
+        self._switch: Switch | None = None
+        self._stopping = self._paused = self._fresh = False
+        self._number = self._captured_ns = 0
+        self._sent = self._skipped = 0
+        self._shown_since: float | None = None
+        self._last_fresh = self._now = self._started = time.monotonic()
+        self._latency, self._rate = Durations(), Rate()
+        self._sink_backoff, self._sink_retry_at = Backoff(), 0.0
+        self._sink_reasons: list[str] = []
+        self._signals = 0
+
+    def run(self) -> int:
+        """Serve until stopped; 0, or the error that made it impossible is raised."""
+        with contextlib.ExitStack() as stack:
+            self._control = ControlServer()
+            stack.callback(self._control.close)
+            stack.callback(self._close_clients)
+            wake = stack.enter_context(self._catch_signals())
+            self._sink: FrameSink | None = self._open_sink()
+            stack.callback(self._close_sink)
+            self._width, self._height = self._sink.size
+            self._ring = Ring.create(self._width, self._height)
+            stack.callback(self._ring.close)
+            size = i420_bytes(self._width, self._height)
+            self._picture, self._spare = bytearray(size), bytearray(size)
+            self._pacer = Pacer(self._config.fps, self._now)
+            self._show()  # the placeholder, before anything that takes time
+            self._engine = EngineProcess(self._engine_command, self._ring, self._limits)
+            stack.callback(self._engine.close)
+            self._engine.start(self._engine_setup(), self._now)
+            log.info("%s shows %s", self._sink.device, self._profile)
+            self._loop(wake)
+        return 0
+
+    def _loop(self, wake: int) -> None:
+        while not (self._stopping and self._engine.state is State.ENDED):
+            waiting: list[Any] = [wake, self._control, self._ring, *self._clients]
+            engine = self._engine.channel()
+            if engine is not None:
+                waiting.append(engine)
+            ready, _, _ = select.select(waiting, [], [], self._timeout_s())
+            self._now = time.monotonic()
+            if wake in ready:
+                self._signals += len(os.read(wake, 64))
+                self._stop()
+            if self._control in ready:
+                self._accept()
+            for client in [client for client in self._clients if client in ready]:
+                self._answer(client)
+            self._engine.step(self._now)
+            self._take_picture()
+            self._follow_engine()
+            self._show()
+
+    def _timeout_s(self) -> float:
+        times = [self._engine.wait_s(self._now), self._remaining_s()]
+        if not self._every_frame:
+            times.append(self._pacer.wait_s(self._now, fresh=self._fresh))
+        return max(0.0, min(times))
+
+    def _remaining_s(self) -> float:
+        """Seconds until the wanted duration, counted from the first picture, is over."""
+        if self._shown_since is None or self._config.duration_s is None or self._stopping:
+            return math.inf
+        return self._shown_since + self._config.duration_s - self._now
+
+    def _take_picture(self) -> None:
+        """Get the engine's newest picture, if there is one, and put the badge on it."""
+        frame = self._ring.newest(self._spare, self._number)
+        if frame is None:
+            return
+        self._number = frame.number
+        self._engine.frame_seen()
+        if self._paused:
+            return
+        self._picture, self._spare = self._spare, self._picture
+        stamp_i420(self._picture, self._width, self._height)
+        self._skipped += self._fresh
+        self._fresh, self._captured_ns, self._last_fresh = True, frame.captured_ns, self._now
+        if self._shown_since is None:
+            self._shown_since = self._now
+
+    def _show(self) -> None:
+        """Send what is due: a new picture, the last one again, or the placeholder."""
+        if self._remaining_s() <= 0:
+            self._stop()
+        if self._every_frame:
+            if self._fresh:
+                self._send(self._picture, round(self._sent * 1e9 / self._config.fps))
+                self._ring.consumed(self._number)
+            return
+        if not self._pacer.due(self._now, fresh=self._fresh):
+            return
+        picture = self._picture
+        if not self._fresh:
+            caption = self._caption()
+            if caption is not None:
+                picture = placeholder_i420(self._width, self._height, caption)
+                if self._sink is not None and self._sink.keeps_time and self._shown_since is None:
+                    self._pacer.sent(self._now)  # a recording begins with its first picture
+                    return
+        self._pacer.sent(self._now)
+        self._send(picture, time.monotonic_ns())
+
+    def _caption(self) -> str | None:
+        """What the placeholder says; None when the last picture is to stay."""
+        if self._shown_since is None:
+            return "STARTING"
+        lost = self._engine.state is not State.RUNNING and not self._paused
+        return "RESTARTING" if lost and self._now - self._last_fresh > HOLD_S else None
+
+    def _send(self, picture: bytearray | bytes, timestamp_ns: int) -> None:
+        sink = self._sink or self._reopen_sink()
+        if sink is None:
+            return
+        try:
+            sink.send(memoryview(picture), timestamp_ns)
+        except F2FError as error:
+            if sink.keeps_time or self._stopping:
+                raise
+            self._lose_sink(error)
+            return
+        if self._fresh:
+            self._latency.add((time.monotonic_ns() - self._captured_ns) / 1e6)
+        self._fresh = False
+        self._sent += 1
+        self._rate.add(self._now)
+
+    def _open_sink(self) -> FrameSink:
+        width, height = self._config.size
+        return open_sink(self._config.sink, (width // 2 * 2, height // 2 * 2), self._config.fps)
+
+    def _lose_sink(self, error: F2FError) -> None:
+        """The device went away: try again later, with the same size."""
+        log.warning("%s %s", error.message, error.hint)
+        self._sink_reasons.append(error.message)
+        with contextlib.suppress(F2FError):
+            self._close_sink()
+        self._sink_retry_at = self._now + self._sink_backoff.failed(0.0)
+
+    def _reopen_sink(self) -> FrameSink | None:
+        if self._now < self._sink_retry_at:
+            return None
+        try:
+            sink = self._open_sink()
+        except F2FError as error:
+            self._lose_sink(error)
+            return None
+        if sink.size != (self._width, self._height):
+            sink.close()
+            self._lose_sink(DeviceError("The camera came back with another size.", hint="Start again."))
+            return None
+        self._sink, self._sink_backoff = sink, Backoff()
+        return sink
+
+    def _close_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()
+
+    def _engine_setup(self) -> Message:
+        config = self._config
+        return {
+            "profile": self._profile,
+            "profiles": str(config.profiles) if config.profiles else None,
+            "source": config.source,
+            "size": (self._width, self._height),
+            "fps": config.fps,
+            "every_frame": self._every_frame,
+            "loop": not (self._every_frame or (self._sink is not None and self._sink.keeps_time)),
+        }
+
+    def _follow_engine(self) -> None:
+        """Act on what became of the engine."""
+        engine = self._engine
+        switch = self._switch
+        if switch is not None and engine.on_air:
+            switch.asker.send({"profile": self._profile})
+            self._switch = None
+        if self._stopping or engine.state is not State.ENDED:
+            return
+        if engine.failure is None:  # the file's end
+            self._stop()
+        elif switch is not None:
+            switch.asker.send(error_message(engine.failure))
+            self._switch, self._profile = None, switch.previous
+            engine.start(self._engine_setup(), self._now)
+            engine.on_air = True  # it was: no reason to give up
+        else:
+            raise engine.failure
+
+    def _stop(self) -> None:
+        """End in good order: engine first. A second signal ends it at once."""
+        if self._signals > 1:
+            self._engine.close()
+        if not self._stopping:
+            self._stopping = True
+            self._engine.stop(self._now)
+
+    def _accept(self) -> None:
+        client = self._control.accept()
+        if client is not None:
+            self._clients.append(client)
+
+    def _answer(self, client: Channel) -> None:
+        commands = {
+            "status": self._status,
+            "stop": self._command_stop,
+            "pause": self._command_pause,
+            "resume": self._command_resume,
+            "recalibrate": self._command_recalibrate,
+        }
+        for message in client.receive():
+            name = str(message.get("command"))
+            try:
+                if name == "switch":
+                    self._command_switch(client, str(message.get("profile", "")))
+                elif name in commands:
+                    client.send(commands[name]())
+                else:
+                    raise ConfigError(f"There is no command {name!r}.", hint="Use stop, status, switch, pause, resume.")
+            except F2FError as error:
+                client.send(error_message(error))
+        if client.ended:
+            self._clients.remove(client)
+            client.close()
+
+    def _command_stop(self) -> Message:
+        self._stop()
+        return {"state": "stopping"}
+
+    def _command_pause(self) -> Message:
+        self._paused = True
+        self._engine.send("pause")
+        return {"state": "paused"}
+
+    def _command_resume(self) -> Message:
+        self._paused = False
+        self._engine.send("resume")
+        return {"state": self._state()}
+
+    def _command_recalibrate(self) -> Message:
+        self._engine.send("recalibrate")
+        return {"state": self._state()}
+
+    def _command_switch(self, client: Channel, profile: str) -> None:
+        """Change the profile; the answer comes when it is on the air, or the old one is loaded again."""
+        if self._switch is not None:
+            raise F2FError("Another switch is under way.", hint="Wait for it, then try again.")
+        if not profile:
+            raise ConfigError("No profile was named.", hint="Give a name from `f2fcam profile list`.")
+        self._switch = Switch(client, self._profile)
+        self._profile, self._paused = profile, False
+        self._engine.on_air = False
+        self._engine.start(self._engine_setup(), self._now)
+
+    def _state(self) -> str:
+        if self._stopping:
+            return "stopping"
+        if self._paused:
+            return "paused"
+        return "restarting" if self._engine.state is State.WAITING else self._engine.state.value
+
+    def _status(self) -> Message:
+        config, report = self._config, self._engine.report
+        details = {key: value for key, value in report.items() if key not in ("fps", "stages_ms", "drops", "busy")}
+        return {
+            "state": self._state(),
+            "pid": os.getpid(),
+            "engine_pid": self._engine.pid,
+            "uptime_s": round(self._now - self._started, 1),
+            "profile": self._profile,
+            "source": config.source,
+            "sink": config.sink,
+            "device": self._sink.device if self._sink is not None else None,
+            "size": [self._width, self._height],
+            "badge": TEXT,
+            "fps": {"output": self._rate.per_second(self._now), "engine": report.get("fps", 0.0)},
+            "frames": self._sent,
+            "latency_ms": self._latency.summary(),
+            "stages_ms": report.get("stages_ms", {}),
+            "drops": {**report.get("drops", {}), "output": self._skipped},
+            **details,
+            "restarts": self._engine.restart_count,
+            "reasons": [{"time": when, "reason": why} for when, why in self._engine.restarts],
+            "sink_reasons": self._sink_reasons[-20:],
+        }
+
+    def _close_clients(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    @contextlib.contextmanager
+    def _catch_signals(self) -> Iterator[int]:
+        """A descriptor that becomes readable at Ctrl-C or SIGTERM."""
+        read, write = os.pipe()
+        for end in (read, write):
+            os.set_blocking(end, False)
+        previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+        wakeup = signal.set_wakeup_fd(write)
+        try:
+            yield read
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            os.close(read)
+            os.close(write)
+
+
+def start(config: StartConfig) -> int:
+    """Run the camera that `config` describes; see `Supervisor`."""
+    return Supervisor(config).run()

@@ -1,0 +1,118 @@
+"""An engine without a face: the real threads, ring and messages around a pipeline that counts frames in a pattern.
+
+The picture carries the source frame's number in sixteen blocks of its top row, and the profile's name decides what goes
+wrong: `unknown`, `crash`, `hang`, `silent`; anything else works.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from f2fcam import engine
+from f2fcam.errors import DeviceError, ProfileError
+from f2fcam.frame import Frame
+
+BITS = 16
+ACTOR_GREY = 77
+"""What the fake camera shows: no output may contain it."""
+
+
+class FakeSource:
+    """Pictures of one grey, numbered; `length` of them at `fps`, or endless."""
+
+    live = False
+
+    def __init__(self, size: tuple[int, int] = (64, 48), fps: float = 60.0, length: int | None = None) -> None:
+        self.size, self.fps, self._length = size, fps, length
+        self._rgb = np.full((size[1], size[0], 3), ACTOR_GREY, np.uint8)
+        self._index = 0
+        self.closed = False
+
+    def read(self) -> Frame | None:
+        if self._index == self._length:
+            return None
+        frame = Frame(self._rgb, self._index, round(self._index * 1e9 / self.fps))
+        self._index += 1
+        return frame
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def open_fake_source(uri: str) -> FakeSource:
+    """`fake`, `fake:LENGTH`, `missing`."""
+    if uri == "missing":
+        raise DeviceError("There is no webcam.", hint="Plug one in.")
+    _, _, length = uri.partition(":")
+    return FakeSource(length=int(length) if length else None)
+
+
+@dataclass
+class FakeOutput:
+    rgb: np.ndarray
+    status: str
+    index: int
+
+
+def pattern(index: int, size: tuple[int, int]) -> np.ndarray:
+    """A bright picture with `index` in it."""
+    width, height = size
+    rgb = np.full((height, width, 3), 200, np.uint8)
+    for bit in range(BITS):
+        x0, x1 = width * bit // BITS, width * (bit + 1) // BITS
+        rgb[height - height // 4 :, x0:x1] = 235 if index >> bit & 1 else 20
+    return rgb
+
+
+def index_in(luma: np.ndarray) -> int:
+    """The number in a picture's luma (h, w)."""
+    height, width = luma.shape
+    row = luma[height - height // 8]
+    return sum(1 << bit for bit in range(BITS) if row[(2 * bit + 1) * width // (2 * BITS)] > 128)
+
+
+class FakePipeline:
+    """Counts."""
+
+    def __init__(self, setup: engine.EngineSetup) -> None:
+        self._setup, self.recalibrated, self.closed = setup, 0, False
+
+    def track(self, frame: Frame) -> int:
+        assert frame.rgb.min() == frame.rgb.max() == ACTOR_GREY
+        return frame.index
+
+    def render(self, tracked: int) -> FakeOutput:
+        if self._setup.profile == "crash" and tracked >= 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._setup.profile == "silent" and tracked >= 3:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if self._setup.profile == "hang" and tracked >= 3:
+            time.sleep(600)
+        return FakeOutput(pattern(tracked, self._setup.size), "tracked", tracked)
+
+    def recalibrate(self) -> None:
+        self.recalibrated += 1
+
+    def report(self) -> dict[str, Any]:
+        return {"faces": 1, "recalibrated": self.recalibrated}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def open_fake_pipeline(setup: engine.EngineSetup) -> FakePipeline:
+    if setup.profile == "unknown":
+        raise ProfileError("There is no profile 'unknown'.", hint="Run `f2fcam profile list`.")
+    if setup.profile == "crash-at-once":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return FakePipeline(setup)
+
+
+if __name__ == "__main__":
+    engine.exit_now(engine.main(open_fake_pipeline, open_fake_source))
