@@ -69,17 +69,16 @@ def _grey_rows(width: int, height: int) -> tuple[tuple[int, int, bytes], ...]:
             for x, covered in enumerate(text.rows[y - top]):
                 if covered and 0 <= left + x < len(row):
                     row[left + x] = BACKGROUND + (FOREGROUND - BACKGROUND) * covered // 255
-        inset = _corner(min(y // 2, (y1 - y0 - 1 - y) // 2) * 2, radius)
+        inset = _corner(min(y, y1 - y0 - 1 - y), radius)
         rows.append((x0 + inset, y0 + y, bytes(row[inset : len(row) - inset])))
     return tuple(rows)
 
 
 def _corner(depth: int, radius: int) -> int:
-    """How far a row `depth` rows from the badge's edge is drawn in; even, so that chroma has the same shape."""
+    """How far a row `depth` rows from the badge's edge is drawn in."""
     if depth >= radius:
         return 0
-    inset = radius - (radius**2 - (radius - depth - 1) ** 2) ** 0.5
-    return round(inset / 2) * 2
+    return round(radius - (radius**2 - (radius - depth - 0.5) ** 2) ** 0.5)
 
 
 @lru_cache(maxsize=8)
@@ -90,7 +89,7 @@ def _i420_rows(width: int, height: int) -> tuple[tuple[int, bytes], ...]:
     for x0, y, grey in _grey_rows(width, height):
         patches.append((y * width + x0, bytes(16 + level * 219 // 255 for level in grey)))
         if y % 2 == 0:
-            chroma = bytes([128]) * (len(grey) // 2)
-            at = y // 2 * (width // 2) + x0 // 2
-            patches += [(u + at, chroma), (v + at, chroma)]
+            start, stop = x0 // 2, (x0 + len(grey) + 1) // 2
+            at = y // 2 * (width // 2) + start
+            patches += [(plane + at, bytes([128]) * (stop - start)) for plane in (u, v)]
     return tuple(patches)
