@@ -462,7 +462,8 @@ def _photometric_rows(
     light = 161 + 82
     basis = np.zeros(9, np.float32)
     slope = np.zeros((3, 3), np.float32)
-    gain, bend, rho, diff = (np.zeros(3, np.float32) for _ in range(4))
+    gain, bend = np.zeros(3, np.float32), np.zeros(3, np.float32)
+    rho, diff = np.zeros(3, np.float32), np.zeros(3, np.float32)
     turn = np.zeros((3, 3), np.float32)
     for i in range(count):
         jacobian[3 * i : 3 * i + 3, :] = 0

@@ -1,0 +1,181 @@
+"""Following the actor: from a source picture to the expression that the target should show, whatever happens to the face.
+
+While the actor is tracked the target follows. When the face is covered or gone, the last expression is held for 0.3 s and
+then eased, within 0.5 s, to the target's own idle expression; after a shot cut there is nothing to hold. The state is
+explicit and time is an argument, so a file and a camera behave alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.rigid import RigidTransform
+from f2fcam.face.state import Person
+from f2fcam.frame import Frame
+from f2fcam.track.fit import FitConfig, FrameFitter
+from f2fcam.track.landmarks import Landmarks
+from f2fcam.track.samples import choose_samples
+from f2fcam.track.tracker import Tracked, TrackState, track_step
+from f2fcam.transfer import Transfer, prepare_transfer, transfer
+
+Status = Literal["tracked", "held", "occluded", "idle", "lost"]
+"""What the output shows: the actor now; the actor's last expression; the same or on the way to idle because something
+covers the face; the target's own frame; on the way there because the actor is gone."""
+
+HOLD_S, EASE_S = 0.3, 0.5
+"""How long the last expression stays when the actor is not to be seen, and how long the way to idle takes."""
+RETURN_S = 0.2
+"""How long the way back takes."""
+CUTOFF_HZ, CUTOFF_SLOPE = 5.0, 6.0
+"""One-euro filter (Casiez 2012) of the expression: cut-off at rest, and what each unit per second adds to it."""
+SPEED_CUTOFF_HZ = 4.0
+SWAP_S = 0.6
+"""How long a new estimate of the actor takes to replace the old one, so that nothing jumps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, and how their expressions become the target's. A new estimate of the person is a new `Actor`."""
+
+    person: Person
+    fitter: FrameFitter
+    transfer: Transfer
+
+
+def make_actor(model: FaceModel, person: Person, target: Person, config: FitConfig | None = None) -> Actor:
+    """Everything that stays fixed for a pair of people; takes some tenths of a second."""
+    config = config or FitConfig()
+    fitter = FrameFitter(model, person, choose_samples(model, config.samples), config)
+    return Actor(person, fitter, prepare_transfer(person, target, model))
+
+
+@dataclass(frozen=True, slots=True)
+class ActorState:
+    """What one source frame hands to the next.
+
+    Attributes:
+        track: the tracker's warm start.
+        strength: share of the actor's expression in the output, 0 = the target's own.
+        expression, speed: the filtered source expression and its speed per second; None before the first.
+        shown: the target expression of the last tracked frame.
+        since_ns: when the actor was last tracked. last_ns: time of the last frame.
+        actor: whose expressions these are. jump: what is left of the difference to the actor before it.
+        cut: the actor vanished in a shot cut.
+    """
+
+    track: TrackState = field(default_factory=TrackState)
+    strength: float = 0.0
+    expression: Float32[np.ndarray, " 76"] | None = None
+    speed: Float32[np.ndarray, " 76"] | None = None
+    shown: Float32[np.ndarray, " 76"] | None = None
+    since_ns: int | None = None
+    last_ns: int | None = None
+    actor: Actor | None = None
+    jump: Float32[np.ndarray, " 76"] | None = None
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What the actor did in one frame, in the target's terms; owns its arrays.
+
+    Attributes:
+        expression: what the target should show; None before the first tracked frame.
+        strength: how much of it, 0 to 1.
+        source: the actor's own filtered expression. pose: the actor's head pose, None when not tracked.
+        tracked: the tracker's outcome.
+        index, timestamp_ns: of the source frame.
+    """
+
+    status: Status
+    expression: Float32[np.ndarray, " 76"] | None
+    strength: float
+    source: Float32[np.ndarray, " 76"] | None
+    pose: RigidTransform | None
+    tracked: Tracked
+    index: int
+    timestamp_ns: int
+
+
+def follow(state: ActorState, frame: Frame, landmarks: Landmarks | None, actor: Actor) -> tuple[ActorState, Acted]:
+    """Track one source picture and carry its expression over to the target (Face2Face, sections 5 and 7)."""
+    elapsed_s = 0.0 if state.last_ns is None else max(frame.timestamp_ns - state.last_ns, 0) * 1e-9
+    track, tracked = track_step(_warm_start(state, actor), frame.rgb, landmarks, actor.fitter)
+    state = replace(state, track=track, last_ns=frame.timestamp_ns, cut=state.cut or tracked.cut)
+    if tracked.status == "tracked" and tracked.fit is not None:
+        state = _take_in(state, tracked.fit.performance.expression, actor, elapsed_s, frame.timestamp_ns)
+        status: Status = "tracked"
+    else:
+        status, strength = _absence(state, tracked, elapsed_s, frame.timestamp_ns)
+        state = replace(state, strength=strength)
+    pose = tracked.fit.performance.camera_from_model if tracked.status == "tracked" and tracked.fit else None
+    return replace(state, actor=actor), Acted(
+        status, state.shown, state.strength, state.expression, pose, tracked, frame.index, frame.timestamp_ns
+    )
+
+
+def _warm_start(state: ActorState, actor: Actor) -> TrackState:
+    """The last performance belongs to the person that it was fitted with; another one starts from the landmarks."""
+    if state.actor is None or state.actor.fitter is actor.fitter:
+        return state.track
+    return replace(state.track, last=None, usual=None, frames=0)
+
+
+def _take_in(
+    state: ActorState, measured: np.ndarray, actor: Actor, elapsed_s: float, timestamp_ns: int
+) -> ActorState:
+    """Filter, transfer, and come back from idle."""
+    returning, another = state.strength <= 0.0, state.actor is not None and state.actor is not actor
+    known = None if returning or another else state.expression
+    expression, speed = _one_euro(known, state.speed, measured, elapsed_s)
+    shown = transfer(actor.transfer, expression)
+    jump = state.jump
+    if another and state.shown is not None and not returning:
+        jump = state.shown - shown
+    if jump is not None:
+        jump = jump * np.float32(max(0.0, 1.0 - elapsed_s / SWAP_S))
+        shown, jump = shown + jump, jump if np.abs(jump).max() > 1e-3 else None
+    strength = min(1.0, state.strength + (elapsed_s / RETURN_S if state.since_ns is not None else 1.0))
+    return replace(
+        state, strength=strength, expression=expression, speed=speed, shown=shown.astype(np.float32),
+        since_ns=timestamp_ns, jump=jump, cut=False,
+    )  # fmt: skip
+
+
+def _absence(state: ActorState, tracked: Tracked, elapsed_s: float, timestamp_ns: int) -> tuple[Status, float]:
+    """Status and strength while the actor is not to be seen."""
+    if state.since_ns is None:
+        return ("occluded" if tracked.status == "occluded" else "idle"), 0.0
+    missing_s = (timestamp_ns - state.since_ns) * 1e-9
+    hold_s = 0.0 if state.cut else HOLD_S
+    easing_s = min(max(missing_s - hold_s, 0.0), elapsed_s)
+    strength = max(0.0, state.strength - easing_s / EASE_S)
+    if tracked.status == "occluded":
+        return "occluded", strength
+    if missing_s <= hold_s:
+        return "held", strength
+    return ("lost" if strength > 0 else "idle"), strength
+
+
+def _one_euro(
+    last: np.ndarray | None, speed: np.ndarray | None, measured: np.ndarray, elapsed_s: float
+) -> tuple[Float32[np.ndarray, " 76"], Float32[np.ndarray, " 76"]]:
+    """Low-pass whose cut-off rises with the speed: still faces do not tremble, fast ones do not lag."""
+    measured = np.asarray(measured, np.float32)
+    if last is None or speed is None or elapsed_s <= 0:
+        return measured.copy(), np.zeros_like(measured)
+    now = (measured - last) / np.float32(elapsed_s)
+    speed = speed + _share(SPEED_CUTOFF_HZ, elapsed_s) * (now - speed)
+    # The faster of both: the smoothed speed alone would let the first frame of a blink lag.
+    fastest = np.maximum(np.abs(speed), np.abs(now) * np.float32(0.5))
+    share = _share(CUTOFF_HZ + CUTOFF_SLOPE * fastest, elapsed_s)
+    return (last + share * (measured - last)).astype(np.float32), speed.astype(np.float32)
+
+
+def _share(cutoff_hz: np.ndarray | float, elapsed_s: float) -> np.ndarray:
+    return np.float32(1.0) / (np.float32(1.0) + np.float32(1.0 / (2 * np.pi * elapsed_s)) / np.asarray(cutoff_hz, np.float32))
