@@ -1,0 +1,158 @@
+"""One frame through all stages: the line of the way of a frame, pure over explicit state; no threads, no devices.
+
+    landmarks -> track -> transfer   (`act`, once per source picture)
+    mouth + eyes -> render           (`show`, once per output picture)
+
+`step` is both. The engine runs the two halves in two threads, `render` runs them over a file, tests over a synthetic
+person. The actor's own picture never reaches the output: `show` sees the target's frame and an expression, nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from f2fcam.face.morphable import FaceModel
+from f2fcam.frame import Frame
+from f2fcam.render import Rasterizer
+from f2fcam.render import view as rendering
+from f2fcam.render.shade import Appearance
+from f2fcam.render.view import TargetView
+from f2fcam.track.actor import Acted, Actor, ActorState, Status, follow
+from f2fcam.track.landmarks import LandmarkDetector
+
+LEAST_STRENGTH = 1e-3
+"""Below this share of the actor's expression the target's own frame is the output, bit for bit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFrame:
+    """The frame of the target that playback chose.
+
+    Attributes:
+        row: its row in the profile. index: its number in the clip that was enrolled.
+        view: the picture with what enrolment fitted to it. usable: the fit may be trusted.
+    """
+
+    row: int
+    index: int
+    view: TargetView
+    usable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A finished picture of the target, before the badge. Arrays live in the workspace until its next use.
+
+    Attributes:
+        rgb: the picture. mask: 255 where it may differ from the target frame.
+        status: what it shows. source_index, target_index: numbers of the frames in their clips' files.
+        expression: what the target shows.
+        timings: milliseconds per stage.
+    """
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    mask: UInt8[np.ndarray, "h w"]
+    status: Status
+    source_index: int
+    target_index: int
+    timestamp_ns: int
+    expression: Float32[np.ndarray, " 76"]
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderState:
+    """What one output picture hands to the next: none yet of the mouths and eyes."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that one frame hands to the next."""
+
+    actor: ActorState = field(default_factory=ActorState)
+    render: RenderState = field(default_factory=RenderState)
+
+
+class ActorWorkspace:
+    """The source side's tools: the detector and the present estimate of the actor, which may be exchanged between frames."""
+
+    def __init__(self, detector: LandmarkDetector, actor: Actor) -> None:
+        self.detector = detector
+        self.actor = actor
+
+
+class RenderWorkspace:
+    """The target side's tools and memory; knows nothing of the source."""
+
+    def __init__(
+        self, model: FaceModel, appearance: Appearance = "video", rasterizer: Rasterizer | None = None
+    ) -> None:
+        self.memory = rendering.Workspace(model, rasterizer)
+        self.appearance: Appearance = appearance
+        self.timings: dict[str, float] = {}
+
+    def mask(self, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
+        """A blank mask."""
+        mask = self.memory.scratch.take("declared mask", shape, np.uint8)
+        mask[:] = 0
+        return mask
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Both sides, for one thread."""
+
+    actor: ActorWorkspace
+    render: RenderWorkspace
+
+
+def step(
+    state: State, source_frame: Frame, target_frame: TargetFrame, workspace: Workspace
+) -> tuple[State, Output]:
+    """Source picture and target frame in, output picture out."""
+    actor_state, acted, timings = act(state.actor, source_frame, workspace.actor)
+    render_state, output = show(state.render, acted, target_frame, workspace.render, timings)
+    return State(actor_state, render_state), output
+
+
+def act(
+    state: ActorState, frame: Frame, workspace: ActorWorkspace
+) -> tuple[ActorState, Acted, dict[str, float]]:
+    """What the actor does in `frame`, carried over to the target; with the stages' milliseconds."""
+    start = time.perf_counter()
+    landmarks = workspace.detector.detect(frame.rgb)
+    found = time.perf_counter()
+    state, acted = follow(state, frame, landmarks, workspace.actor)
+    if acted.tracked.cut:
+        workspace.detector.reset()
+    done = time.perf_counter()
+    return state, acted, {"landmarks": (found - start) * 1e3, "track": (done - found) * 1e3}
+
+
+def show(
+    state: RenderState,
+    acted: Acted,
+    target: TargetFrame,
+    workspace: RenderWorkspace,
+    timings: dict[str, float] | None = None,
+) -> tuple[RenderState, Output]:
+    """The target's frame with the actor's expression, as far as `acted.strength` goes."""
+    start = time.perf_counter()
+    own = target.view.performance.expression
+    mask = workspace.mask(target.view.rgb.shape[:2])
+    if acted.expression is None or acted.strength < LEAST_STRENGTH or not target.usable:
+        expression, rgb = own, target.view.rgb
+    else:
+        expression = own + np.float32(acted.strength) * (acted.expression - own)
+        rendered = rendering.render_frame(target.view, expression, workspace.memory, appearance=workspace.appearance)
+        x0, y0, x1, y1 = rendered.region
+        mask[y0:y1, x0:x1] = rendered.mask
+        rgb = rendered.rgb
+    times = dict(timings or {}) | {"render": (time.perf_counter() - start) * 1e3}
+    return state, Output(
+        rgb, mask, acted.status, acted.index, target.index, acted.timestamp_ns, expression, times
+    )

@@ -1,0 +1,90 @@
+"""Who the actor is: shape, reflectance, camera and neutral face, from a first look at a file (`DECISIONS` 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from f2fcam.errors import InputError
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Person
+from f2fcam.track.fit import FitConfig, FrameFitter, face_pyramid
+from f2fcam.track.neutral import landmark_speeds, lip_gap, neutral_expression, shape_sizes
+from f2fcam.track.person import MIN_CANDIDATES, Observation, PersonEstimate, estimate_person
+from f2fcam.track.samples import choose_samples
+from f2fcam.track.scan import Scan, Shot
+from f2fcam.track.tracker import FIRST_STEPS
+
+SMALLEST_FACE_PX = 60.0
+Progress = Callable[[int, int], None]
+
+
+def _no_progress(done: int, total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePerson:
+    """The actor, and what the estimate rests on."""
+
+    person: Person
+    estimate: PersonEstimate
+
+
+def nobody(intrinsics: Intrinsics) -> Person:
+    """The mean face, for the first frames of a camera."""
+    return Person(np.zeros(80, np.float32), np.zeros(80, np.float32), intrinsics, np.zeros(76, np.float32))
+
+
+def acting_shot(scan: Scan, name: str) -> Shot:
+    """The shot that the actor is learnt from: the longest with a face that is large enough."""
+    shot = scan.longest()
+    if shot is None or len(shot.observations) < MIN_CANDIDATES:
+        raise InputError(
+            f"No face was found in {name}.", hint="Give a --source that shows one person's face from the front."
+        )
+    if scan.face_px(shot) < SMALLEST_FACE_PX:
+        raise InputError(
+            f"The face in {name} is {scan.face_px(shot):.0f} px wide, at least {SMALLEST_FACE_PX:.0f} are needed.",
+            hint="Give a --source that shows the face larger.",
+        )
+    return shot
+
+
+def estimate_source(
+    model: FaceModel, scan: Scan, name: str, *, config: FitConfig | None = None, progress: Progress = _no_progress
+) -> SourcePerson:
+    """Bundle the actor and find their neutral face, from a scan of the file."""
+    shot = acting_shot(scan, name)
+    estimate = estimate_person(model, shot.observations, Intrinsics.guess(*scan.size), progress=progress)
+    neutral = observed_neutral(model, estimate.person, scan, shot, config or FitConfig())
+    return SourcePerson(replace(estimate.person, neutral=neutral), estimate)
+
+
+def observed_neutral(
+    model: FaceModel, person: Person, scan: Scan, shot: Shot, config: FitConfig
+) -> Float32[np.ndarray, " 76"]:
+    """Neutral expression from a shot's crops, without another pass over the file."""
+    fitter = FrameFitter(model, person, choose_samples(model, config.samples), config)
+    rows = {seen.index: row for row, seen in enumerate(scan.seen)}
+    landmarks = [seen.landmarks for seen in scan.seen]
+    speeds = landmark_speeds(landmarks, np.array([seen.time_s for seen in scan.seen]))
+    expressions = [fitted_expression(fitter, seen) for seen in shot.observations]
+    return neutral_expression(
+        np.array(expressions),
+        np.array([lip_gap(seen.landmarks) for seen in shot.observations]),
+        np.array([speeds[rows[seen.index]] for seen in shot.observations]),
+        shape_sizes(model),
+    )
+
+
+def fitted_expression(fitter: FrameFitter, seen: Observation) -> Float32[np.ndarray, " 76"]:
+    """Expression of one crop, fitted from its landmarks."""
+    camera = seen.intrinsics(fitter.person.intrinsics)
+    levels = face_pyramid(seen.rgb, camera, seen.shifted().xy[:468], fitter.config.face_px)
+    fit = fitter.fit(levels, seen.landmarks, fitter.initial(seen.landmarks), steps=FIRST_STEPS)
+    return fit.performance.expression
