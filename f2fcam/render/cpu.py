@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, UInt8
 from numba import njit
 
 from f2fcam.face.camera import Intrinsics
@@ -174,3 +174,28 @@ def _fill(snapped, inverse_depth, triangles, cull_back, out_triangle, out_baryce
             wa_row += ea_x * step
             wb_row += eb_x * step
             wc_row += ec_x * step
+
+
+VISIBLE_WITHIN_MM = 2.5
+"""A vertex this far behind what the z-buffer holds is still seen: the depth of the pixel's centre is not its own."""
+
+
+def vertex_visibility(
+    fragments: Fragments,
+    points_camera: Float32[np.ndarray, "n 3"],
+    pixels: Float32[np.ndarray, "n 2"],
+    out: UInt8[np.ndarray, " n"],
+) -> None:
+    """1 into `out` for each vertex that the drawn picture shows, 0 for hidden ones and those outside the region."""
+    _visible(fragments.depth, *fragments.region[:2], points_camera, pixels, out)
+
+
+@njit("void(f4[:,::1], i8, i8, f4[:,::1], f4[:,::1], u1[::1])", nogil=True, cache=True)
+def _visible(depth, x0, y0, points, pixels, out):
+    height, width = depth.shape
+    for i in range(len(out)):
+        x, y = int(np.floor(pixels[i, 0])) - x0, int(np.floor(pixels[i, 1])) - y0
+        if x < 0 or y < 0 or x >= width or y >= height:
+            out[i] = 0
+            continue
+        out[i] = points[i, 2] < depth[y, x] + VISIBLE_WITHIN_MM

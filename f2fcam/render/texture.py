@@ -1,0 +1,116 @@
+"""The personal texture: each vertex's own reflectance, gathered from the frames that saw it well (`DECISIONS` 3).
+
+The statistical albedo is waxy and 11 to 25 grey levels off; the target's own skin fills what a frame hides, and the dense
+tracker compares frames against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from f2fcam.face.lighting import sh_basis
+from f2fcam.face.mesh import vertex_normals
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Performance, Person
+from f2fcam.frame import SRGB_TO_LINEAR
+from f2fcam.render import Rasterizer, bounding_region
+from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
+
+LEVEL = 2
+
+LEAST_FACING = 0.25
+"""Cosine between normal and view below which a sample is worth nothing."""
+
+LEAST_LIGHT = 0.08
+"""Shading below this part of the face's mean makes a division too noisy."""
+
+CLIPPED = 250
+"""A code value from here on says nothing about reflectance: a highlight or an overexposed spot."""
+
+AGREEMENT = 0.15
+"""Samples this far from the median's luminance (relative) count half: a robust mean around the weighted median."""
+
+ALBEDO_RANGE = (0.004, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Texture:
+    """Linear reflectance per level-2 vertex, and how well it is known (0 = only the model's guess, 1 = well seen)."""
+
+    albedo: Float32[np.ndarray, "n 3"]
+    confidence: Float32[np.ndarray, " n"]
+
+
+def unwrap(
+    views: Iterable[tuple[UInt8[np.ndarray, "h w 3"], Performance]],
+    person: Person,
+    model: FaceModel,
+    rasterizer: Rasterizer | None = None,
+) -> Texture:
+    """Reflectance from several tracked frames: colour / shading, a robust average weighted by facing and sharpness.
+
+    Frames must have the size that `person.intrinsics` names. Vertices that no frame shows take the model's albedo,
+    brought to the person's colour.
+    """
+    rasterizer = rasterizer or CpuRasterizer()
+    seen = [_sample(rgb, performance, person, model, rasterizer) for rgb, performance in views]
+    guess = model.vertex_albedo(person.albedo, LEVEL)
+    if not seen:
+        return Texture(guess, np.zeros(len(guess), np.float32))
+    samples, weights = np.stack([s for s, _ in seen]), np.stack([w for _, w in seen])
+    albedo = _robust_mean(samples, weights)
+    confidence = np.clip(weights.sum(axis=0) / (0.5 * weights.max()), 0, 1).astype(np.float32)
+    known = confidence > 0.5
+    if known.any():
+        guess = guess * (np.median(albedo[known], axis=0) / np.median(guess[known], axis=0))
+    blended = confidence[:, None] * albedo + (1 - confidence[:, None]) * guess
+    return Texture(np.clip(blended, *ALBEDO_RANGE).astype(np.float32), confidence)
+
+
+def _sample(
+    rgb: np.ndarray, performance: Performance, person: Person, model: FaceModel, rasterizer: Rasterizer
+) -> tuple[np.ndarray, np.ndarray]:
+    """One frame's reflectance (n, 3) and its weight (n,)."""
+    triangles = model.triangles(LEVEL)
+    points0 = performance.camera_from_model.apply(model.geometry0(person.identity, performance.expression))
+    points = model.subdivide(points0.astype(np.float32), LEVEL)
+    normals = np.empty_like(points)
+    vertex_normals(points, triangles, normals)
+    pixels = person.intrinsics.project(points).astype(np.float32)
+    visible = np.empty(len(points), np.uint8)
+    region = bounding_region(pixels, person.intrinsics, 1)
+    vertex_visibility(rasterizer.rasterize(points, triangles, person.intrinsics, region), points, pixels, visible)
+
+    encoded = cv2.remap(rgb, pixels[:, :1] - 0.5, pixels[:, 1:] - 0.5, cv2.INTER_LINEAR)[:, 0]
+    shading = np.einsum("nk,kc->nc", sh_basis(normals), performance.lighting)
+    floor = LEAST_LIGHT * np.median(shading[visible > 0], axis=0) if visible.any() else np.ones(3)
+    reflectance = SRGB_TO_LINEAR[encoded] / np.maximum(shading, np.maximum(floor, 1e-6))
+    facing = -np.einsum("nc,nc->n", normals, points / np.linalg.norm(points, axis=1, keepdims=True))
+    weight = np.clip((facing - LEAST_FACING) / (1 - LEAST_FACING), 0, 1) ** 2 * visible
+    weight *= (encoded.max(axis=1) < CLIPPED) & (shading > floor).all(axis=1)
+    return reflectance.astype(np.float32), (weight * _sharpness(rgb, region)).astype(np.float32)
+
+
+def _sharpness(rgb: np.ndarray, region: tuple[int, int, int, int]) -> float:
+    """Root of the variance of the Laplacian over the face: motion blur and missed focus lower it."""
+    x0, y0, x1, y1 = region
+    grey = cv2.cvtColor(np.ascontiguousarray(rgb[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+    return float(np.sqrt(cv2.Laplacian(grey, cv2.CV_32F).var())) + 1e-3
+
+
+def _robust_mean(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Per vertex (k, n, 3), (k, n) -> (n, 3): mean of the samples near the weighted median of their luminance."""
+    luminance = samples.mean(axis=2)
+    order = np.argsort(luminance, axis=0)
+    cumulated = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0)
+    middle = (cumulated < 0.5 * cumulated[-1]).sum(axis=0).clip(max=len(samples) - 1)
+    pick = np.take_along_axis(order, middle[None], axis=0)
+    median = np.take_along_axis(luminance, pick, axis=0)
+    near = weights / (1 + (np.abs(luminance / np.maximum(median, 1e-6) - 1) / AGREEMENT) ** 2)
+    total = np.maximum(near.sum(axis=0), 1e-9)
+    return np.einsum("kn,knc->nc", near, samples) / total[:, None]

@@ -1,0 +1,430 @@
+"""Where each output pixel samples the target frame: p + (old - new projection of its surface point) (`DECISIONS` 9).
+
+Displacements, not positions: where the fit is a pixel off, old and new are off by the same pixel, and it cancels. On the
+face the rasterised new geometry gives the displacement exactly. Around it (neck, hair, background) a coarse membrane is
+stretched from the face's outline to zero at the mask's edge, so that the old chin never shows below the new one. In the
+mouth and the eyes there is no mesh: what lies there stays where bone carries it, and follows lips and lids at their rim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+from numba import njit
+
+from f2fcam.render import Fragments, Region
+from f2fcam.render.scratch import Scratch
+
+MARGIN = 0.15
+"""The mask's reach beyond the face's outline, in face heights (`DECISIONS` 12)."""
+
+NECK_REACH = 2.0
+"""Downwards the reach is this many times longer: the neck band."""
+
+CELLS_PER_FACE = 64
+"""Rows of the coarse grid over the face's height."""
+
+SWEEPS = (30, 15, 8)
+"""Relaxation passes over the membrane at a quarter, half and the whole of the coarse grid's resolution."""
+
+OUTLINE_BLEND = 1.3
+"""Width of the blend from exact to coarse displacement along the outline, in cells."""
+
+RIM_REACH = 0.35
+"""How deep into an opening its contents follow the rim, as a part of the opening's height."""
+
+LEAST_SHIFT_PX = 1 / 128
+"""Smaller displacements are none: the pixel is copied, bit for bit."""
+
+UNFOLDED = 0.7
+"""Largest change of displacement per pixel across an opening: above 1 the picture would fold over."""
+
+CAVITY_SLOPES = (0.2, 0.6)
+"""Where fewer old pixels than this fill a new one, the mouth's contents fade to the dark cavity."""
+
+STRETCH_FULL, STRETCH_NONE = 2.0, 3.5
+"""A surface stretched less than the first is the frame's, more than the second the texture's, in between both."""
+
+HIDDEN_NONE_PX = 2.0
+"""A point that the old frame hides is the texture's once it moves this far; with no motion nothing is uncovered."""
+
+FREE, FACE, OUTSIDE = 0, 1, 2
+"""States of a coarse cell: free membrane, held at the face's displacement, held at zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aperture:
+    """An opening of the face.
+
+    Attributes:
+        rim: the new rim's vertices in order, pixels of the picture.
+        lower_shift: displacement (old - new) of what the jaw carries, pixels; None where bone carries everything.
+    """
+
+    rim: Float32[np.ndarray, "k 2"]
+    lower_shift: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What to do with the target frame, per pixel of `region`. The arrays belong to the `Warper` and are reused.
+
+    Attributes:
+        shift: old - new position, pixels.
+        gain: factor of the encoded colour (`shade.encoded_gain`).
+        confidence: 1 for the target frame's own pixel, 0 for the personal texture.
+        face: 1 on the face and in its openings, 0 on neck and background.
+        cavity: weight of the dark mouth cavity.
+        opening: 1 + index of the aperture through which no surface is seen, else 0.
+        mask: 255 where the output may differ from the target frame.
+    """
+
+    shift: Float32[np.ndarray, "h w 2"]
+    gain: Float32[np.ndarray, "h w"]
+    confidence: Float32[np.ndarray, "h w"]
+    face: Float32[np.ndarray, "h w"]
+    cavity: Float32[np.ndarray, "h w"]
+    opening: UInt8[np.ndarray, "h w"]
+    mask: UInt8[np.ndarray, "h w"]
+    region: Region
+
+
+class Warper:
+    """Builds the `Field` of one frame after the other in memory of its own."""
+
+    def __init__(self) -> None:
+        self._scratch = Scratch()
+
+    def build(
+        self,
+        fragments: Fragments,
+        triangles: np.ndarray,
+        attributes: Float32[np.ndarray, "n 5"],
+        apertures: tuple[Aperture, ...],
+        face_height: float,
+    ) -> Field:
+        """The field from the rasterised new geometry.
+
+        `attributes` per vertex: shift x, shift y (pixels), gain, confidence, and 1 on the face, 0 on the neck.
+        `face_height` in pixels fixes the mask's reach and the coarse grid.
+        """
+        field = self._field(fragments.region)
+        _draw_openings(apertures, fragments.region, field.opening)
+        _gather(
+            fragments.triangle, fragments.barycentric, triangles, attributes,
+            field.shift, field.gain, field.confidence, field.face, field.cavity, field.opening,
+        )  # fmt: skip
+        for number, aperture in enumerate(apertures, start=1):
+            shift = aperture.lower_shift
+            x, y = shift or (0.0, 0.0)
+            _fill_opening(number, shift is not None, x, y, field.shift, field.cavity, field.opening)
+        cell = max(2, round(face_height / CELLS_PER_FACE))
+        membrane = self._membrane(field, cell, MARGIN * face_height / cell - 1.0)
+        width = max(3, int(OUTLINE_BLEND * cell) | 1)
+        soft = self._scratch.take("soft", field.face.shape)
+        cv2.blur(field.face, (width, width), dst=soft, borderType=cv2.BORDER_REPLICATE)
+        _join(membrane, cell, soft, field.face, field.shift, field.gain, field.confidence, field.cavity, field.mask)
+        return field
+
+    def _field(self, region: Region) -> Field:
+        shape = (region[3] - region[1], region[2] - region[0])
+        take = self._scratch.take
+        return Field(
+            shift=take("shift", (*shape, 2)),
+            gain=take("gain", shape),
+            confidence=take("confidence", shape),
+            face=take("face", shape),
+            cavity=take("cavity", shape),
+            opening=take("opening", shape, np.uint8),
+            mask=take("mask", shape, np.uint8),
+            region=region,
+        )
+
+    def _membrane(self, field: Field, cell: int, reach: float) -> Float32[np.ndarray, "r c 2"]:
+        """Displacement of the coarse grid's cells, coarse to fine so that few sweeps settle it."""
+        height, width = field.face.shape
+        shape = (-(-height // cell), -(-width // cell))
+        shapes = [shape]
+        for _ in SWEEPS[1:]:
+            shapes.append((-(-shapes[-1][0] // 2), -(-shapes[-1][1] // 2)))
+        values = [self._scratch.take(f"value{k}", (*s, 2)) for k, s in enumerate(shapes)]
+        states = [self._scratch.take(f"state{k}", s, np.uint8) for k, s in enumerate(shapes)]
+        weight, distance = self._scratch.take("weight", shape), self._scratch.take("distance", shape)
+        _hold_cells(field.shift, field.face, field.opening, cell, values[0], weight, states[0])
+        _close_far_cells(distance, states[0], values[0], reach)
+        for k in range(1, len(shapes)):
+            _coarsen(values[k - 1], states[k - 1], values[k], states[k])
+        for k in reversed(range(len(shapes))):
+            if k + 1 < len(shapes):
+                _refine(values[k + 1], values[k], states[k])
+            _relax(values[k], states[k], SWEEPS[len(shapes) - 1 - k])
+        return values[0]
+
+
+@njit(
+    "void(f4[:,::1], f4[:,::1], i4[:,::1], f4[::1], u1[::1], f4[::1], f4[:,::1])", nogil=True, cache=True, fastmath=True
+)
+def vertex_attributes(old, new, triangles, gain, visible, face, out):
+    """What `Warper.build` interpolates, (n, 5): shift, gain, confidence, face.
+
+    Confidence is the old picture's density of samples over the new one's: a point that the old frame shows grazing or
+    folded away, and the new one openly, is stretched, and the texture knows better. Hidden points have none.
+    """
+    for i in range(len(out)):
+        out[i, 3] = 0.0
+        out[i, 4] = 0.0
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        was = (old[c, 0] - old[a, 0]) * (old[b, 1] - old[a, 1]) - (old[c, 1] - old[a, 1]) * (old[b, 0] - old[a, 0])
+        now = (new[c, 0] - new[a, 0]) * (new[b, 1] - new[a, 1]) - (new[c, 1] - new[a, 1]) * (new[b, 0] - new[a, 0])
+        for v in (a, b, c):
+            out[v, 3] += was
+            out[v, 4] += now
+    for i in range(len(out)):
+        was, now = out[i, 3], out[i, 4]
+        stretch = now / max(was, np.float32(1e-4))
+        trust = (STRETCH_NONE - stretch) / (STRETCH_NONE - STRETCH_FULL)
+        trust = min(max(trust, np.float32(0)), np.float32(1))
+        dx, dy = old[i, 0] - new[i, 0], old[i, 1] - new[i, 1]
+        if visible[i] == 0:
+            trust *= min(max(np.float32(HIDDEN_NONE_PX) - np.sqrt(dx * dx + dy * dy), np.float32(0)), np.float32(1))
+        out[i, 0] = dx
+        out[i, 1] = dy
+        out[i, 2] = gain[i]
+        out[i, 3] = trust
+        out[i, 4] = face[i]
+
+
+def _draw_openings(apertures: tuple[Aperture, ...], region: Region, out: np.ndarray) -> None:
+    """Paint each rim's polygon with the aperture's number; its edge too, so that no rim pixel is missed."""
+    out[:] = 0
+    for number, aperture in enumerate(apertures, start=1):
+        corners = np.round((aperture.rim - np.array(region[:2], np.float32) - 0.5) * 16).astype(np.int32)
+        cv2.fillPoly(out, [corners], number, lineType=cv2.LINE_8, shift=4)
+
+
+@njit(
+    "void(i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1],"
+    " f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _gather(triangle, barycentric, triangles, attributes, shift, gain, confidence, face, cavity, opening):
+    """Interpolate the vertices' attributes; openings count as face where no surface covers them."""
+    for y in range(triangle.shape[0]):
+        for x in range(triangle.shape[1]):
+            t = triangle[y, x]
+            cavity[y, x] = 0.0
+            if t < 0:
+                shift[y, x, 0] = 0.0
+                shift[y, x, 1] = 0.0
+                gain[y, x] = 1.0
+                confidence[y, x] = 1.0
+                face[y, x] = 1.0 if opening[y, x] > 0 else 0.0
+                continue
+            opening[y, x] = 0
+            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            u, v, w = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
+            shift[y, x, 0] = u * attributes[a, 0] + v * attributes[b, 0] + w * attributes[c, 0]
+            shift[y, x, 1] = u * attributes[a, 1] + v * attributes[b, 1] + w * attributes[c, 1]
+            gain[y, x] = u * attributes[a, 2] + v * attributes[b, 2] + w * attributes[c, 2]
+            confidence[y, x] = u * attributes[a, 3] + v * attributes[b, 3] + w * attributes[c, 3]
+            face[y, x] = u * attributes[a, 4] + v * attributes[b, 4] + w * attributes[c, 4]
+
+
+@njit(inline="always")
+def _fill_run(first, end, x, top_x, top_y, low_x, low_y, lower_x, lower_y, is_mouth, shift, cavity):
+    extent = end - first
+    upper_reach = max(RIM_REACH * extent, max(abs(top_x), abs(top_y)) / UNFOLDED, 1.0)
+    lower_reach = max(RIM_REACH * extent, max(abs(low_x - lower_x), abs(low_y - lower_y)) / UNFOLDED, 1.0)
+    highest, lowest = first + top_y, max(end - 1 + low_y, first + top_y)
+    previous = highest
+    for y in range(first, end):
+        t = (y - first + 0.5) / extent
+        blend = min(max((t - 0.3) / 0.4, 0.0), 1.0)
+        blend = blend * blend * (3 - 2 * blend)
+        upper = np.exp(-(y - first) / upper_reach)
+        lower = np.exp(-(end - 1 - y) / lower_reach)
+        dx = (1 - blend) * top_x * upper + blend * (lower_x + (low_x - lower_x) * lower)
+        dy = (1 - blend) * top_y * upper + blend * (lower_y + (low_y - lower_y) * lower)
+        sample = min(max(y + dy, highest), lowest)
+        shift[y, x, 0] = dx
+        shift[y, x, 1] = sample - y
+        if is_mouth:
+            slope = abs(sample - previous) if y > first else 1.0
+            dark = min(max((CAVITY_SLOPES[1] - slope) / (CAVITY_SLOPES[1] - CAVITY_SLOPES[0]), 0.0), 1.0)
+            cavity[y, x] = dark
+        previous = sample
+
+
+@njit("void(i8, b1, f8, f8, f4[:,:,::1], f4[:,::1], u1[:,::1])", nogil=True, cache=True, fastmath=True)
+def _fill_opening(number, is_mouth, lower_x, lower_y, shift, cavity, opening):
+    """Displacement behind one opening, column by column: still bone (above) and jaw (below), pulled along at the rim."""
+    height, width = opening.shape
+    for x in range(width):
+        y = 0
+        while y < height:
+            if opening[y, x] != number:
+                y += 1
+                continue
+            first = y
+            while y < height and opening[y, x] == number:
+                y += 1
+            top_x = shift[first - 1, x, 0] if first > 0 else np.float32(0)
+            top_y = shift[first - 1, x, 1] if first > 0 else np.float32(0)
+            low_x = shift[y, x, 0] if y < height else np.float32(lower_x)
+            low_y = shift[y, x, 1] if y < height else np.float32(lower_y)
+            _fill_run(first, y, x, top_x, top_y, low_x, low_y, lower_x, lower_y, is_mouth, shift, cavity)
+
+
+@njit("void(f4[:,:,::1], f4[:,::1], u1[:,::1], i8, f4[:,:,::1], f4[:,::1], u1[:,::1])", nogil=True, cache=True)
+def _hold_cells(shift, face, opening, cell, value, weight, state):
+    """Cells that the face covers are held at its mean displacement; where it comes from counts as outline too."""
+    rows, columns = state.shape
+    for r in range(rows):
+        for c in range(columns):
+            value[r, c, 0] = value[r, c, 1] = weight[r, c] = 0.0
+            state[r, c] = OUTSIDE
+    for y in range(face.shape[0]):
+        r = y // cell
+        for x in range(face.shape[1]):
+            k = face[y, x]
+            if k <= 0 or opening[y, x] > 0:
+                continue
+            c = x // cell
+            value[r, c, 0] += k * shift[y, x, 0]
+            value[r, c, 1] += k * shift[y, x, 1]
+            weight[r, c] += k
+            old_r, old_c = int(y + shift[y, x, 1]) // cell, int(x + shift[y, x, 0]) // cell
+            if k > 0.5 and 0 <= old_r < rows and 0 <= old_c < columns:
+                state[old_r, old_c] = FREE
+    for r in range(rows):
+        for c in range(columns):
+            if weight[r, c] > 0.25 * cell * cell:
+                value[r, c, 0] /= weight[r, c]
+                value[r, c, 1] /= weight[r, c]
+                state[r, c] = FACE
+            else:
+                value[r, c, 0] = value[r, c, 1] = 0.0
+                if weight[r, c] > 0:
+                    state[r, c] = FREE
+
+
+@njit("void(f4[:,::1], u1[:,::1], f4[:,:,::1], f8)", nogil=True, cache=True, fastmath=True)
+def _close_far_cells(distance, state, value, reach):
+    """Free the cells within `reach` cells of the face's outlines, further downwards; hold the picture's border at zero."""
+    rows, columns = state.shape
+    down = np.float32(1.0 / NECK_REACH)
+    side, diagonal = np.float32(1.0), np.float32(1.4)
+    for r in range(rows):
+        for c in range(columns):
+            d = np.float32(0.0) if state[r, c] != OUTSIDE else np.float32(1e6)
+            if r > 0:
+                d = min(d, distance[r - 1, c] + down)
+                if c > 0:
+                    d = min(d, distance[r - 1, c - 1] + side)
+                if c + 1 < columns:
+                    d = min(d, distance[r - 1, c + 1] + side)
+            if c > 0:
+                d = min(d, distance[r, c - 1] + side)
+            distance[r, c] = d
+    for r in range(rows - 1, -1, -1):
+        for c in range(columns - 1, -1, -1):
+            d = distance[r, c]
+            if c + 1 < columns:
+                d = min(d, distance[r, c + 1] + side)
+            if r + 1 < rows:
+                d = min(d, distance[r + 1, c] + side)
+                if c > 0:
+                    d = min(d, distance[r + 1, c - 1] + diagonal)
+                if c + 1 < columns:
+                    d = min(d, distance[r + 1, c + 1] + diagonal)
+            distance[r, c] = d
+    for r in range(rows):
+        for c in range(columns):
+            if state[r, c] != FACE:
+                inside = 0 < r < rows - 1 and 0 < c < columns - 1
+                state[r, c] = FREE if distance[r, c] < reach and inside else OUTSIDE
+
+
+@njit("void(f4[:,:,::1], u1[:,::1], f4[:,:,::1], u1[:,::1])", nogil=True, cache=True, fastmath=True)
+def _coarsen(value, state, coarse_value, coarse_state):
+    """Half the resolution; a cell is held where one of its four children is, at their mean."""
+    rows, columns = state.shape
+    for r in range(coarse_state.shape[0]):
+        for c in range(coarse_state.shape[1]):
+            held, far = 0, 0
+            x = y = np.float32(0)
+            for dr in range(2):
+                for dc in range(2):
+                    rr, cc = min(2 * r + dr, rows - 1), min(2 * c + dc, columns - 1)
+                    if state[rr, cc] == FACE:
+                        held += 1
+                        x += value[rr, cc, 0]
+                        y += value[rr, cc, 1]
+                    far += state[rr, cc] == OUTSIDE
+            coarse_state[r, c] = FACE if held > 0 else (OUTSIDE if far > 0 else FREE)
+            coarse_value[r, c, 0] = x / max(held, 1)
+            coarse_value[r, c, 1] = y / max(held, 1)
+
+
+@njit("void(f4[:,:,::1], f4[:,:,::1], u1[:,::1])", nogil=True, cache=True, fastmath=True)
+def _refine(coarse, value, state):
+    for r in range(state.shape[0]):
+        for c in range(state.shape[1]):
+            if state[r, c] == FREE:
+                value[r, c, 0] = coarse[r // 2, c // 2, 0]
+                value[r, c, 1] = coarse[r // 2, c // 2, 1]
+
+
+@njit("void(f4[:,:,::1], u1[:,::1], i8)", nogil=True, cache=True, fastmath=True)
+def _relax(value, state, sweeps):
+    """Gauss-Seidel on Laplace's equation; held cells stay. Border cells are never free."""
+    rows, columns = state.shape
+    for _ in range(sweeps):
+        for r in range(1, rows - 1):
+            for c in range(1, columns - 1):
+                if state[r, c] != FREE:
+                    continue
+                for k in range(2):
+                    value[r, c, k] = np.float32(0.25) * (
+                        value[r - 1, c, k] + value[r + 1, c, k] + value[r, c - 1, k] + value[r, c + 1, k]
+                    )
+
+
+@njit(
+    "void(f4[:,:,::1], i8, f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _join(membrane, cell, soft, face, shift, gain, confidence, cavity, mask):
+    """Blend the exact displacement into the membrane's along the outline, and say which pixels are touched."""
+    rows, columns = membrane.shape[:2]
+    inverse = np.float32(1.0 / cell)
+    for y in range(face.shape[0]):
+        fy = (y + np.float32(0.5)) * inverse - np.float32(0.5)
+        r = min(max(int(np.floor(fy)), 0), rows - 2)
+        v = min(max(fy - r, np.float32(0)), np.float32(1))
+        for x in range(face.shape[1]):
+            w = np.float32(0)
+            if face[y, x] > 0:
+                w = min(max((soft[y, x] - np.float32(0.5)) * np.float32(2.2), np.float32(0)), np.float32(1))
+            if w < 1:
+                fx = (x + np.float32(0.5)) * inverse - np.float32(0.5)
+                c = min(max(int(np.floor(fx)), 0), columns - 2)
+                u = min(max(fx - c, np.float32(0)), np.float32(1))
+                for k in range(2):
+                    top = membrane[r, c, k] + u * (membrane[r, c + 1, k] - membrane[r, c, k])
+                    low = membrane[r + 1, c, k] + u * (membrane[r + 1, c + 1, k] - membrane[r + 1, c, k])
+                    coarse = top + v * (low - top)
+                    shift[y, x, k] = coarse + w * (shift[y, x, k] - coarse)
+                gain[y, x] = 1 + w * (gain[y, x] - 1)
+                confidence[y, x] = 1 + w * (confidence[y, x] - 1)
+            moved = abs(shift[y, x, 0]) > LEAST_SHIFT_PX or abs(shift[y, x, 1]) > LEAST_SHIFT_PX
+            changed = abs(gain[y, x] - 1) > np.float32(1e-3) or confidence[y, x] < np.float32(0.999)
+            mask[y, x] = 255 if moved or changed or cavity[y, x] > 0 else 0

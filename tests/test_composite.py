@@ -1,0 +1,110 @@
+"""The output picture: copies are exact, sampling is right, patches stay behind the lips."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from f2fcam.render import Fragments
+from f2fcam.render.composite import CATMULL_ROM, Patch, composite
+from f2fcam.render.warp import Field
+
+SIZE = (40, 56)
+REGION = (8, 6, 48, 34)
+SHAPE = (28, 40)
+NO_TRIANGLES = np.zeros((1, 3), np.int32)
+
+
+def still_field() -> Field:
+    return Field(
+        shift=np.zeros((*SHAPE, 2), np.float32),
+        gain=np.ones(SHAPE, np.float32),
+        confidence=np.ones(SHAPE, np.float32),
+        face=np.ones(SHAPE, np.float32),
+        cavity=np.zeros(SHAPE, np.float32),
+        opening=np.zeros(SHAPE, np.uint8),
+        mask=np.full(SHAPE, 255, np.uint8),
+        region=REGION,
+    )
+
+
+def run(frame: np.ndarray, field: Field, patches: tuple[Patch, ...] = (), drawn: bool = False) -> np.ndarray:
+    fragments = Fragments(
+        np.full(SHAPE, 0 if drawn else -1, np.int32), np.full((*SHAPE, 3), 1 / 3, np.float32), np.ones(SHAPE, np.float32),
+        REGION,
+    )  # fmt: skip
+    out = np.empty_like(frame)
+    texture = np.float32([[200, 100, 50]])
+    composite(frame, field, fragments, NO_TRIANGLES, texture, np.float32([20, 10, 5]), patches, out)
+    return out
+
+
+def noise(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+
+
+def test_a_still_field_copies_bit_for_bit_even_inside_its_mask() -> None:
+    frame = noise()
+    np.testing.assert_array_equal(run(frame, still_field()), frame)
+
+
+def test_whole_pixel_shifts_copy_and_stay_inside_the_region() -> None:
+    frame, field = noise(1), still_field()
+    field.shift[..., 0], field.shift[..., 1] = 3, -2
+    out = run(frame, field)
+    np.testing.assert_array_equal(out[6:34, 8:48], frame[4:32, 11:51])
+    out[6:34, 8:48] = frame[6:34, 8:48]
+    np.testing.assert_array_equal(out, frame)
+
+
+def test_fractions_of_a_pixel_interpolate_a_quadratic_exactly() -> None:
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    frame = np.repeat((60 + 2 * x + 1 * y)[..., None], 3, axis=2).astype(np.uint8)
+    field = still_field()
+    field.shift[..., 0], field.shift[..., 1] = 0.25, 0.5
+    out = run(frame, field)
+    np.testing.assert_array_equal(out[8:30, 10:44], frame[8:30, 10:44] + 1)
+    np.testing.assert_allclose(CATMULL_ROM.sum(axis=1), 1, atol=1e-6)
+
+
+def test_samples_beyond_the_picture_take_its_border() -> None:
+    frame, field = noise(2), still_field()
+    field.shift[..., 0] = 500
+    np.testing.assert_array_equal(run(frame, field)[10, 20], frame[10, -1])
+
+
+def test_gain_one_half_darkens_and_masked_pixels_do_not_change() -> None:
+    frame, field = np.full((*SIZE, 3), 128, np.uint8), still_field()
+    field.gain[:] = 0.75
+    field.mask[:, :20] = 0
+    out = run(frame, field)
+    assert (out[6:34, 8:28] == 128).all()
+    assert (out[6:34, 28:48] == round((128 + 255 * 0.055) * 0.75 - 255 * 0.055)).all()
+
+
+def test_texture_and_cavity_take_over_where_the_frame_is_not_trusted() -> None:
+    frame, field = noise(3), still_field()
+    field.confidence[:, :20] = 0
+    field.cavity[:, 20:] = 1
+    out = run(frame, field, drawn=True)
+    np.testing.assert_allclose(out[6:34, 8:28].reshape(-1, 3), [[200, 100, 50]] * 560, atol=1)
+    assert (out[6:34, 28:48] == [20, 10, 5]).all()
+
+
+def test_a_patch_behind_an_opening_shows_only_there() -> None:
+    frame, field = noise(4), still_field()
+    field.mask[:] = 0
+    field.opening[10:14, 10:20] = 1
+    patch = np.full((12, 20, 3), 77, np.uint8)
+    out = run(frame, field, (Patch(patch, np.full((12, 20), 255, np.uint8), 14, 12, opening=1),))
+    expected = frame.copy()
+    expected[16:20, 18:28] = 77
+    np.testing.assert_array_equal(out, expected)
+    assert (field.mask > 0).sum() == 40
+
+
+def test_a_patch_in_front_blends_by_its_alpha() -> None:
+    frame = np.full((*SIZE, 3), 100, np.uint8)
+    patch = np.full((4, 4, 3), 200, np.uint8)
+    out = run(frame, still_field(), (Patch(patch, np.full((4, 4), 51, np.uint8), 20, 20),))
+    assert (out[20:24, 20:24] == 120).all()
+    assert (out[:20] == 100).all()
