@@ -113,9 +113,9 @@ def estimate_person(
         View(observations[i].rgb, observations[i].intrinsics(result.person.intrinsics), performance)
         for i, performance in zip(chosen, result.performances, strict=True)
     ]
-    texture, confidence = unwrap(model, result.person, views)
-    person = replace(result.person, vertex_albedo=texture)
-    return PersonEstimate(person, confidence, chosen, result.performances, result.energies)
+    texture = unwrap(model, result.person, views)
+    person = replace(result.person, vertex_albedo=texture.albedo)
+    return PersonEstimate(person, texture.confidence, chosen, result.performances, result.energies)
 
 
 def bundle_observations(
