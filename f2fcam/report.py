@@ -1,0 +1,183 @@
+"""The page that shows what enrolment found: one file, no scripts, nothing fetched, readable without us."""
+
+from __future__ import annotations
+
+import base64
+import html
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+JPEG_QUALITY = 86
+CURVE_POINTS = 900
+"""Longer clips are thinned for their curves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Values over time; NaN leaves a gap."""
+
+    title: str
+    unit: str
+    values: Float[np.ndarray, " n"]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture with a line below it."""
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything on the page, in its order.
+
+    Attributes:
+        facts: name -> value, for the head of the page.
+        keyframes: what was bundled, with the fit beside it.
+        times_s: of the curves' values. statuses: of the same frames.
+        coverage: mouth opening and width of every frame, in eye distances: which mouths the clip has.
+        rejected: what was not used, and why.
+    """
+
+    name: str
+    facts: dict[str, str]
+    keyframes: list[Picture]
+    portraits: list[Picture]
+    times_s: Float[np.ndarray, " n"]
+    statuses: list[str]
+    curves: list[Curve]
+    coverage: Float[np.ndarray, "n 2"]
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+
+
+def page(report: Report) -> str:
+    """The report as HTML."""
+    name = html.escape(report.name)
+    facts = "".join(
+        f"<div><dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd></div>" for key, value in report.facts.items()
+    )
+    curves = "".join(_curve(curve, report.times_s, report.statuses) for curve in report.curves)
+    rejected = "".join(
+        f"<tr><td>{html.escape(what)}</td><td>{html.escape(why)}</td></tr>" for what, why in report.rejected
+    )
+    rejected = f"<table>{rejected}</table>" if rejected else "<p>Nothing: every frame was used.</p>"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name} - f2fcam profile</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body><main>'
+        f"<header><p>f2fcam profile</p><h1>{name}</h1><dl>{facts}</dl></header>"
+        f"<section><h2>The person</h2>{_pictures(report.portraits, 'portraits')}</section>"
+        f"<section><h2>Keyframes and their fit</h2><p>The frames that shape, skin and camera were estimated from: the "
+        f"picture, the fitted surface over it, and the re-rendered model.</p>"
+        f"{_pictures(report.keyframes, 'keyframes')}</section>"
+        f"<section><h2>Tracking</h2>{curves}</section>"
+        f"<section><h2>Mouths in the clip</h2><p>Each dot is a frame. Where there are no dots the mouth is made from its "
+        f"nearest neighbours: a clip with more talking, laughing and wide vowels does better.</p>"
+        f"{_scatter(report.coverage)}</section>"
+        f"<section><h2>Not used</h2>{rejected}</section>"
+        f"</main></body></html>\n"
+    )
+
+
+def jpeg(rgb: UInt8[np.ndarray, "h w 3"], quality: int = JPEG_QUALITY) -> bytes:
+    """A picture as JPEG."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return data.tobytes()
+
+
+def png(rgb: UInt8[np.ndarray, "h w *c"]) -> bytes:
+    """A picture, with or without alpha, as PNG."""
+    code = cv2.COLOR_RGBA2BGRA if rgb.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(".png", cv2.cvtColor(rgb, code))
+    assert done
+    return data.tobytes()
+
+
+def _pictures(pictures: list[Picture], kind: str) -> str:
+    figures = "".join(
+        f'<figure><img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg(p.rgb)).decode()}">'
+        f"<figcaption>{html.escape(p.caption)}</figcaption></figure>"
+        for p in pictures
+    )
+    return f'<div class="{kind}">{figures}</div>'
+
+
+def _curve(curve: Curve, times_s: np.ndarray, statuses: list[str]) -> str:
+    """A line over time; what was not tracked is shaded."""
+    width, height = 1000.0, 150.0
+    count = len(curve.values)
+    every = max(1, -(-count // CURVE_POINTS))
+    finite = curve.values[np.isfinite(curve.values)]
+    top = float(np.quantile(finite, 0.995)) * 1.15 if len(finite) else 1.0
+    top = top or 1.0
+    start, span = float(times_s[0]), max(float(times_s[-1] - times_s[0]), 1e-6)
+    across = (times_s - start) / span * width
+    up = height - np.clip(np.nan_to_num(curve.values) / top, 0, 1) * height
+    runs, open_run = [], False
+    for row in range(0, count, every):
+        if not np.isfinite(curve.values[row]):
+            open_run = False
+            continue
+        runs.append(f"{'L' if open_run else 'M'}{across[row]:.1f} {up[row]:.1f}")
+        open_run = True
+    step = width / max(count - 1, 1)
+    shade = "".join(
+        f'<rect class="{html.escape(status)}" x="{across[row]:.1f}" y="0" width="{step:.2f}" height="{height:.0f}"/>'
+        for row, status in enumerate(statuses)
+        if status != "tracked"
+    )
+    middle = float(np.median(finite)) if len(finite) else float("nan")
+    return (
+        f'<figure class="curve"><figcaption><b>{html.escape(curve.title)}</b> median {middle:.3g} {html.escape(curve.unit)}'
+        f" <span>{html.escape(curve.note)}</span></figcaption>"
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" preserveAspectRatio="none">{shade}<path d="{" ".join(runs)}"/></svg>'
+        f"<p><span>{start:.1f} s</span><span>top {top:.3g} {html.escape(curve.unit)}</span>"
+        f"<span>{start + span:.1f} s</span></p></figure>"
+    )
+
+
+def _scatter(points: np.ndarray) -> str:
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return "<p>No mouth was seen.</p>"
+    every = max(1, len(points) // 2000)
+    low = np.minimum(points.min(axis=0), [0.0, points[:, 1].min()])
+    span = np.maximum(np.ptp(np.vstack([points, low]), axis=0), 1e-3) * 1.08
+    dots = "".join(
+        f'<circle cx="{60 + 920 * (x - low[0]) / span[0]:.1f}" cy="{270 - 250 * (y - low[1]) / span[1]:.1f}" r="3"/>'
+        for x, y in points[::every]
+    )
+    return (
+        f'<svg class="scatter" viewBox="0 0 1000 310"><line x1="55" y1="275" x2="990" y2="275"/>'
+        f'<line x1="55" y1="275" x2="55" y2="10"/>{dots}<text x="520" y="303">opening</text>'
+        f'<text x="-140" y="30" transform="rotate(-90)">width</text></svg>'
+    )
+
+
+_STYLE = (
+    ":root{color-scheme:light dark;--ink:#1c1f26;--dim:#6a7180;--paper:#f6f6f3;--card:#fff;--line:#2b6cb0;--rule:#e2e2dc}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#eceef2;--dim:#98a0af;--paper:#14161a;--card:#1d2026;--line:#6db3f2;"
+    "--rule:#2c3038}}*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);"
+    "font:16px/1.55 system-ui,sans-serif}main{max-width:1080px;margin:0 auto;padding:48px 24px 96px}"
+    "header>p{color:var(--dim);letter-spacing:.08em;text-transform:uppercase;font-size:13px;margin:0}"
+    "h1{font-size:44px;line-height:1.1;margin:.1em 0 .5em;letter-spacing:-.02em}h2{font-size:22px;margin:0 0 .5em}"
+    "section{background:var(--card);border:1px solid var(--rule);border-radius:14px;padding:26px 28px;margin-top:26px}"
+    "section>p{color:var(--dim);max-width:68ch;margin-top:0}dl{display:flex;flex-wrap:wrap;gap:12px 36px;margin:0}"
+    "dt{color:var(--dim);font-size:13px}dd{margin:0;font-weight:600}figure{margin:0}img{display:block;width:100%;"
+    "border-radius:8px}figcaption{color:var(--dim);font-size:13px;margin-top:6px}"
+    ".keyframes{display:grid;grid-template-columns:repeat(auto-fill,minmax(440px,1fr));gap:18px}"
+    ".portraits{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:18px}"
+    ".curve{margin-bottom:22px}.curve figcaption b{color:var(--ink)}.curve p{display:flex;justify-content:space-between;"
+    "color:var(--dim);font-size:12px;margin:2px 0}.curve svg{width:100%;height:150px;background:var(--paper);border-radius:8px;"
+    "margin-top:6px}path{fill:none;stroke:var(--line);stroke-width:1.6;vector-effect:non-scaling-stroke}"
+    "rect{fill:#d9772955}.lost{fill:#c0392b66}.scatter{width:100%}.scatter circle{fill:var(--line);opacity:.5}"
+    ".scatter line{stroke:var(--dim)}.scatter text{fill:var(--dim);font-size:15px;text-anchor:middle}"
+    "table{border-collapse:collapse;width:100%}td{border-top:1px solid var(--rule);padding:8px 14px 8px 0;"
+    "vertical-align:top}td:first-child{white-space:nowrap;font-weight:600}"
+)
