@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -16,6 +17,28 @@ from f2fcam.track.landmarks import LandmarkDetector, MediaPipeDetector
 
 LONGEST_SIDE = 1280
 """Pictures are scaled down to this, as `enroll` does for the target."""
+
+
+class Pictures(Protocol):
+    """Pictures of one size, (h, w, 3) or masks (h, w), uint8; a mapped array is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> np.ndarray: ...
+
+
+class Picked:
+    """Some rows of other pictures, in any order, without copying them."""
+
+    def __init__(self, pictures: Pictures, rows: Int[np.ndarray, " n"]) -> None:
+        self._pictures = pictures
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self._pictures[int(self._rows[row])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +53,7 @@ class Clip:
         fps: pictures a second.
     """
 
-    frames: UInt8[np.ndarray, "n h w 3"]
+    frames: Pictures
     points: Float32[np.ndarray, "n 478 3"]
     index: Int[np.ndarray, " n"]
     time_s: Float[np.ndarray, " n"]
@@ -47,8 +70,11 @@ class Clip:
                 f"The range {start_s:g}:{end_s:g} s holds no picture.",
                 hint=f"Give a range within 0:{self.time_s[-1]:.1f}.",
             )
-        chosen = slice(inside[0], inside[-1] + 1)
-        return Clip(self.frames[chosen], self.points[chosen], self.index[chosen], self.time_s[chosen], self.fps)
+        return self.picked(inside)
+
+    def picked(self, rows: Int[np.ndarray, " n"]) -> Clip:
+        """The clip of some of its rows, in the given order."""
+        return Clip(Picked(self.frames, rows), self.points[rows], self.index[rows], self.time_s[rows], self.fps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +93,7 @@ class Rendering:
     source: Int[np.ndarray, " n"]
     target: Int[np.ndarray, " n"]
     status: tuple[str, ...]
-    masks: UInt8[np.ndarray, "n h w"] | None = None
+    masks: Pictures | None = None
 
 
 def read_clip(path: Path, start_s: float = 0.0, end_s: float = float("inf"), longest_side: int = LONGEST_SIDE) -> Clip:

@@ -182,21 +182,25 @@ def blinks(opening: Float[np.ndarray, " n"], fps: float) -> list[tuple[int, int]
 def match_blinks(
     source: list[tuple[int, int]], output: list[tuple[int, int]], fps: float, tolerance_s: float = 0.1
 ) -> dict[str, float | int | None]:
-    """Recall and precision of the output's blinks; two match when they overlap after widening by the tolerance."""
+    """Recall and precision of the output's blinks, one to one; two match when they overlap, widened by the tolerance."""
     reach = tolerance_s * fps
 
     def meets(a: tuple[int, int], b: tuple[int, int]) -> bool:
         return a[0] - reach <= b[1] and b[0] - reach <= a[1]
 
-    hit = sum(any(meets(a, b) for b in output) for a in source)
-    right = sum(any(meets(a, b) for a in source) for b in output)
+    free, hit = list(output), 0
+    for blink in source:
+        partner = next((other for other in free if meets(blink, other)), None)
+        if partner is not None:
+            free.remove(partner)
+            hit += 1
     return {
         "source_count": len(source),
         "output_count": len(output),
         "missed": len(source) - hit,
-        "false": len(output) - right,
+        "false": len(free),
         "recall": hit / len(source) if source else None,
-        "precision": right / len(output) if output else None,
+        "precision": hit / len(output) if output else None,
     }
 
 
@@ -217,7 +221,7 @@ def left_right(
     if np.sqrt((a**2).mean()) < QUIET or norm < 1e-12:
         return {"r": None, "swapped": None}
     r = float((a * b).sum()) / norm
-    return {"r": r, "swapped": None if abs(r) < 0.15 else r < 0}
+    return {"r": r, "swapped": None if -0.5 < r < 0.3 else r < 0}
 
 
 def _asymmetry(shapes: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 4"]:
