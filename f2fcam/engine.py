@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from f2fcam.capture import FrameSource
 from f2fcam.channel import Channel, Message, channel_to_parent, die_with_parent
 from f2fcam.control import error_message
 from f2fcam.errors import F2FError, InputError
@@ -33,20 +34,10 @@ from f2fcam.ring import Ring, RingFiles
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 0.5
+OLDEST_CAPTURE_NS = 5_000_000_000
+"""A driver's capture time farther away than this is not on our clock."""
 STOP_WITHIN_S = 4.0
 """A stage that does not end by then is left behind: the process exits."""
-
-
-class FrameSource(Protocol):
-    """What the capture thread reads; see `f2fcam.capture`."""
-
-    def read(self) -> Frame | None:
-        """The next picture; None at the end."""
-        ...
-
-    def close(self) -> None:
-        """Let the device go."""
-        ...
 
 
 class Output(Protocol):
@@ -222,7 +213,7 @@ class Engine:
                     frame = source.read()
                 if frame is not None:
                     frames += 1
-                    self._pass_on(frame, clock, live=getattr(source, "live", False))
+                    self._pass_on(frame, clock, live=source.info.live)
                 elif self._loop and frames:
                     source.close()
                     source, frames = self._open_source(), 0
@@ -242,8 +233,10 @@ class Engine:
             wait_s = clock.wait_s(timestamp_ns, time.monotonic())
             if wait_s > 0 and self._stopped.wait(wait_s):
                 return
+        now_ns = time.monotonic_ns()
+        by_driver = live and 0 <= now_ns - frame.timestamp_ns < OLDEST_CAPTURE_NS
         slot = self._frames.borrow()
-        slot.fill(frame, timestamp_ns, frame.timestamp_ns if live else time.monotonic_ns())
+        slot.fill(frame, timestamp_ns, frame.timestamp_ns if by_driver else now_ns)
         (self._frames.hand_over if self._every_frame else self._frames.put)(slot)
 
     def _track(self) -> None:

@@ -60,15 +60,15 @@ class Clock:
     def __init__(self) -> None:
         self._start: tuple[float, int] | None = None
         self._gaps: deque[int] = deque(maxlen=64)
-        self._last_ns = 0
+        self._last_ns: int | None = None
         self._offset_ns = 0
 
     def place(self, timestamp_ns: int) -> int:
         """Presentation time without the jump back at the end of a loop, in nanoseconds."""
         placed = timestamp_ns + self._offset_ns
-        if self._start is not None and placed > self._last_ns:
+        if self._last_ns is not None and placed > self._last_ns:
             self._gaps.append(placed - self._last_ns)
-        self._last_ns = max(self._last_ns, placed)
+        self._last_ns = placed
         return placed
 
     def wait_s(self, placed_ns: int, now: float) -> float:
@@ -81,4 +81,4 @@ class Clock:
     def loop(self) -> None:
         """The file starts again: its first frame follows the last one by the usual gap."""
         usual = sorted(self._gaps)[len(self._gaps) // 2] if self._gaps else 33_000_000
-        self._offset_ns = self._last_ns + usual
+        self._offset_ns = (self._last_ns or 0) + usual

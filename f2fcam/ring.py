@@ -18,6 +18,7 @@ import mmap
 import os
 import select
 import tempfile
+import time
 from dataclasses import dataclass
 
 SLOTS = 3
@@ -108,11 +109,13 @@ class Ring:
 
     def wait_consumed(self, number: int, timeout_s: float) -> bool:
         """Wait until the reader has used frame `number`; False after `timeout_s`."""
-        if self._words[_CONSUMED] >= number:
-            return True
-        select.select([self.files.consumed_read], [], [], timeout_s)
-        _drain(self.files.consumed_read)
-        return bool(self._words[_CONSUMED] >= number)
+        deadline = time.monotonic() + timeout_s
+        while self._words[_CONSUMED] < number:  # an earlier frame's wake-up may still be in the pipe
+            ready, _, _ = select.select([self.files.consumed_read], [], [], max(0.0, deadline - time.monotonic()))
+            _drain(self.files.consumed_read)
+            if not ready:
+                return bool(self._words[_CONSUMED] >= number)
+        return True
 
     def fileno(self) -> int:
         """Readable when a picture was published: for `select`."""

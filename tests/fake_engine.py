@@ -10,11 +10,13 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from f2fcam import engine
+from f2fcam.capture import SourceInfo
 from f2fcam.errors import DeviceError, ProfileError
 from f2fcam.frame import Frame
 
@@ -26,10 +28,9 @@ ACTOR_GREY = 77
 class FakeSource:
     """Pictures of one grey, numbered; `length` of them at `fps`, or endless."""
 
-    live = False
-
     def __init__(self, size: tuple[int, int] = (64, 48), fps: float = 60.0, length: int | None = None) -> None:
         self.size, self.fps, self._length = size, fps, length
+        self.info = SourceInfo("fake", size, Fraction(fps), frame_count=length or 1 << 30)
         self._rgb = np.full((size[1], size[0], 3), ACTOR_GREY, np.uint8)
         self._index = 0
         self.closed = False
