@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import cv2
@@ -27,7 +28,7 @@ from f2fcam.yuv import Coding, Matrix, i420_to_rgb
 
 log = logging.getLogger(__name__)
 
-av.logging.set_level(None)  # its lines would go to stderr, past ours
+av.logging.set_level(None)  # its lines would go to stderr, past ours  # pyright: ignore[reportPrivateImportUsage]
 
 DAMAGE_LIMIT = 3
 """So many pictures of a file may be undecodable before it counts as damaged."""
@@ -67,6 +68,7 @@ class VideoFile:
         self.path = Path(path)
         self._container: av.container.InputContainer | None = None
         self._pictures: Iterator[tuple[int, av.VideoFrame]] | None = None
+        self._index: _Index | None = None
         self._lost = 0
         self._scaler = VideoReformatter()
         with self._explained():
@@ -151,7 +153,7 @@ class VideoFile:
     @property
     def every_picture_is_key(self) -> bool:
         """Any frame is one seek."""
-        return len(self._index.keys) == len(self.times_ns)
+        return self._index is not None and len(self._index.keys) == len(self._index.times_ns)
 
     @property
     def _opened(self) -> av.container.InputContainer:
@@ -162,10 +164,11 @@ class VideoFile:
         if self._container is not None:
             self._container.close()
         self._container = av.open(str(self.path), mode="r")
-        stream = next((s for s in self._container.streams.video if not s.disposition & _COVER), None)
+        stream = next((s for s in self._opened.streams.video if not s.disposition & _COVER), None)
         if stream is None:
             raise InputError(f"{self.path} has no picture, only sound or nothing.", hint=_NOT_A_VIDEO)
-        stream.thread_type = "AUTO"
+        # Threads by frame decode the following pictures too, which a video read by index throws away.
+        stream.thread_type = "SLICE" if self.every_picture_is_key else "AUTO"
         self._stream = stream
         self._at = 0
         self._fresh = True
@@ -195,8 +198,9 @@ class VideoFile:
 
     def _key_before(self, index: int) -> int:
         """Frame number of the last key picture up to `index`."""
-        place = int(np.searchsorted(self._index.keys, index, side="right"))
-        return int(self._index.keys[place - 1]) if place else 0
+        keys = self._index.keys if self._index else ()
+        place = int(np.searchsorted(keys, index, side="right"))
+        return int(keys[place - 1]) if place else 0
 
     def _decode(self, index: int) -> Iterator[tuple[int, av.VideoFrame]]:
         sought = self._seek(index)
@@ -225,7 +229,7 @@ class VideoFile:
 
     def _seek(self, index: int) -> bool:
         """Put the container before picture `index`; whether that took a seek, whose landing has to be checked."""
-        if self._index.pts is not None and self._key_before(index) > 0:
+        if self._index and self._index.pts is not None and self._key_before(index) > 0:
             self._opened.seek(int(self._index.pts[index]), backward=True, stream=self._stream)
             return True
         if not self._fresh:
@@ -234,7 +238,7 @@ class VideoFile:
 
     def _number(self, picture: av.VideoFrame) -> int | None:
         """Frame number of a decoded picture; `None` where the edit list hides it."""
-        pts = self._index.pts
+        pts = self._index.pts if self._index else None
         if pts is None:
             return self._at if self._at < len(self.times_ns) else None
         if picture.pts is None:
@@ -377,7 +381,7 @@ def _scaled_size(picture: av.VideoFrame, pixel_shape: Fraction | None, max_side:
 
 def _orientation(picture: av.VideoFrame) -> tuple[bool, bool, bool]:
     """(transpose, then flip x, then flip y) that the display matrix asks for."""
-    for data in picture.side_data:  # pyright: ignore[reportGeneralTypeIssues]
+    for data in cast(Any, picture.side_data):
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
             if abs(b) > abs(a):
