@@ -1,0 +1,127 @@
+"""Commands over the socket, the lock, and errors that keep their kind on the way."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from f2fcam.channel import Channel, Message
+from f2fcam.control import ControlServer, error_from, error_message, request, runtime_folder
+from f2fcam.errors import ConfigError, DeviceError, F2FError, InputError, ProfileError
+
+WAIT_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "run"
+    monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(folder))
+    return folder
+
+
+def serve_one(server: ControlServer, answer: Callable[[Message], Message]) -> threading.Thread:
+    """Answer one request in a thread, then hang up."""
+
+    def serve() -> None:
+        assert select.select([server], [], [], WAIT_S)[0]
+        client = server.accept()
+        assert client is not None
+        while not (messages := client.receive()):
+            select.select([client], [], [], WAIT_S)
+        client.send(answer(messages[0]))
+        client.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+def test_request_and_answer():
+    server = ControlServer()
+    thread = serve_one(server, lambda message: {"state": "ok", "got": message})
+    assert request("switch", profile="anna")["got"] == {"command": "switch", "profile": "anna"}
+    thread.join(WAIT_S)
+    server.close()
+
+
+def test_errors_keep_their_kind():
+    server = ControlServer()
+    thread = serve_one(server, lambda _: error_message(ProfileError("No profile.", hint="List them.")))
+    with pytest.raises(ProfileError, match=r"No profile\.") as caught:
+        request("switch", profile="anna")
+    assert caught.value.hint == "List them."
+    thread.join(WAIT_S)
+    server.close()
+
+
+@pytest.mark.parametrize("kind", [F2FError, ConfigError, DeviceError, ProfileError, InputError])
+def test_every_kind_of_error_survives_the_socket(kind: type[F2FError]):
+    there_and_back = error_from(error_message(kind("What.", hint="How.")))
+    assert there_and_back.exit_code == kind.exit_code
+    assert (there_and_back.message, there_and_back.hint) == ("What.", "How.")
+
+
+def test_nothing_runs():
+    with pytest.raises(F2FError, match="No camera is running"):
+        request("status")
+
+
+def test_one_camera_per_user():
+    server = ControlServer()
+    with pytest.raises(F2FError, match=str(os.getpid())):
+        ControlServer()
+    server.close()
+    ControlServer().close()
+
+
+def test_socket_that_a_killed_camera_left_is_replaced(runtime: Path):
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(runtime_folder() / "control.sock"))
+    left.close()
+    server = ControlServer()
+    thread = serve_one(server, lambda _: {"state": "running"})
+    assert request("status")["state"] == "running"
+    thread.join(WAIT_S)
+    server.close()
+    assert not (runtime / "control.sock").exists()
+
+
+def test_folder_is_ours_alone(runtime: Path):
+    assert runtime_folder() == runtime
+    assert runtime.stat().st_mode & 0o777 == 0o700
+    runtime.chmod(0o777)
+    with pytest.raises(F2FError, match="others can write"):
+        runtime_folder()
+
+
+def test_folder_behind_a_link_is_refused(runtime: Path, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    runtime.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(F2FError):
+        runtime_folder()
+
+
+def test_too_long_a_path_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / ("x" * 120)))
+    with pytest.raises(F2FError, match="cannot be made"):
+        ControlServer()
+    monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / "short"))
+    ControlServer().close()
+
+
+def test_broken_lines_are_passed_over():
+    ours, theirs = socket.socketpair()
+    channel = Channel(theirs)
+    ours.sendall(b'nonsense\n[1]\n{"command": "status"}\n{"half": ')
+    assert channel.receive() == [{"command": "status"}]
+    ours.sendall(b"1}\n")
+    assert channel.receive() == [{"half": 1}]
+    ours.close()
+    assert channel.receive() == [] and channel.ended
+    channel.close()

@@ -1,0 +1,212 @@
+"""Stage threads around a pipeline that counts: newest wins live, nothing is lost from a file, errors end it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from f2fcam.engine import Engine, EngineSetup, RingPublisher, fit
+from f2fcam.errors import InputError
+from f2fcam.frame import rgb_from_i420
+from f2fcam.ring import Ring, i420_bytes
+from tests.fake_engine import FakeOutput, FakePipeline, FakeSource, index_in, pattern
+
+SIZE = (160, 96)
+SETUP = EngineSetup("good", "fake", SIZE, 30.0)
+WAIT_S = 20.0
+
+
+def run_in_thread(engine: Engine) -> threading.Thread:
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    return thread
+
+
+def test_a_file_through_the_threads_without_drops_equals_one_after_the_other():
+    frames = 120
+    source, pipeline = FakeSource(length=frames), FakePipeline(SETUP)
+    expected = [pipeline.render(pipeline.track(frame)).rgb for frame in iter(source.read, None)]
+    got: list[np.ndarray] = []
+    engine = Engine(
+        lambda: FakeSource(length=frames),
+        FakePipeline(SETUP),
+        lambda output, captured_ns: got.append(output.rgb.copy()),
+        every_frame=True,
+        loop=False,
+    )
+    engine.run()
+    assert len(got) == frames
+    assert all(np.array_equal(one, other) for one, other in zip(got, expected))
+    assert set(engine.report()["drops"].values()) == {0}
+
+
+def test_a_slow_stage_costs_frames_not_order():
+    """The renderer waits until the tracker is far ahead; what it gets next is the newest."""
+    seen: list[int] = []
+    tracked = threading.Condition()
+    newest = -1
+
+    class Slow(FakePipeline):
+        def track(self, frame):
+            nonlocal newest
+            with tracked:
+                newest = frame.index
+                tracked.notify_all()
+            return super().track(frame)
+
+        def render(self, value):
+            with tracked:
+                assert tracked.wait_for(lambda: newest >= value + 5, WAIT_S)
+            return super().render(value)
+
+    def publish(output: FakeOutput, captured_ns: int) -> None:
+        seen.append(output.index)
+        if len(seen) == 6:
+            engine.stop()
+
+    engine = Engine(lambda: FakeSource(fps=1000.0), Slow(SETUP), publish)
+    engine.run()
+    assert seen == sorted(set(seen))
+    assert all(later - earlier >= 4 for earlier, later in pairwise(seen))
+    assert sum(engine.report()["drops"].values()) >= 3 * (len(seen) - 1)
+
+
+def test_a_file_loops_until_stopped_with_rising_times():
+    times: list[int] = []
+    sources: list[FakeSource] = []
+
+    class Timed(FakePipeline):
+        def track(self, frame):
+            times.append(frame.timestamp_ns)
+            if len(times) == 25:
+                engine.stop()
+            return super().track(frame)
+
+    def open_source() -> FakeSource:
+        sources.append(FakeSource(length=10, fps=500.0))
+        return sources[-1]
+
+    engine = Engine(open_source, Timed(SETUP), lambda output, captured_ns: None)
+    engine.run()
+    assert len(sources) >= 3 and all(source.closed for source in sources)
+    assert times == sorted(set(times))
+
+
+def test_an_error_in_a_stage_ends_the_engine_with_that_error():
+    source = FakeSource()
+
+    class Broken(FakePipeline):
+        def render(self, tracked):
+            raise ZeroDivisionError
+
+    engine = Engine(lambda: source, Broken(SETUP), lambda output, captured_ns: None)
+    with pytest.raises(ZeroDivisionError):
+        engine.run()
+    assert source.closed
+
+
+def test_an_empty_source_is_refused():
+    engine = Engine(lambda: FakeSource(length=0), FakePipeline(SETUP), lambda output, captured_ns: None)
+    with pytest.raises(InputError):
+        engine.run()
+
+
+def test_pause_lets_the_source_go_and_resume_takes_it_again():
+    opened: list[FakeSource] = []
+    published = threading.Semaphore(0)
+
+    def open_source() -> FakeSource:
+        opened.append(FakeSource(fps=500.0))
+        return opened[-1]
+
+    engine = Engine(open_source, FakePipeline(SETUP), lambda output, captured_ns: published.release())
+    thread = run_in_thread(engine)
+    assert published.acquire(timeout=WAIT_S)
+    engine.pause()
+    wait_until(lambda: opened[0].closed)
+    assert len(opened) == 1
+    engine.resume()
+    wait_until(lambda: len(opened) == 2)
+    assert published.acquire(timeout=WAIT_S)
+    engine.stop()
+    thread.join(WAIT_S)
+    assert not thread.is_alive() and opened[1].closed
+
+
+def test_recalibration_happens_between_frames():
+    pipeline = FakePipeline(SETUP)
+    engine = Engine(lambda: FakeSource(fps=500.0), pipeline, lambda output, captured_ns: None)
+    thread = run_in_thread(engine)
+    engine.recalibrate()
+    wait_until(lambda: pipeline.recalibrated == 1)
+    engine.stop()
+    thread.join(WAIT_S)
+    assert engine.report()["recalibrated"] == 1
+
+
+def test_a_hanging_stage_shows_in_the_report():
+    hanging, let_go = threading.Event(), threading.Event()
+
+    class Hanging(FakePipeline):
+        def track(self, frame):
+            hanging.set()
+            let_go.wait(WAIT_S)
+            return super().track(frame)
+
+    engine = Engine(lambda: FakeSource(), Hanging(SETUP), lambda output, captured_ns: None)
+    thread = run_in_thread(engine)
+    assert hanging.wait(WAIT_S)
+    first = engine.report()["busy"]
+    assert first["stage"] == "track"
+    wait_until(lambda: engine.report()["busy"]["seconds"] > first["seconds"])
+    engine.stop()
+    let_go.set()
+    thread.join(WAIT_S)
+    assert engine.report()["busy"]["seconds"] == 0.0
+
+
+def test_publisher_writes_the_picture_into_the_ring():
+    ring = Ring.create(*SIZE)
+    publish = RingPublisher(ring)
+    picture = bytearray(i420_bytes(*SIZE))
+    for index in (5, 40_000):
+        publish(FakeOutput(pattern(index, SIZE), "tracked", index), 123)
+        frame = ring.newest(picture, 0)
+        assert frame is not None and frame.captured_ns == 123
+        luma = np.frombuffer(picture[: SIZE[0] * SIZE[1]], np.uint8).reshape(SIZE[1], SIZE[0])
+        assert index_in(luma) == index
+    ring.close()
+
+
+def test_other_shapes_are_fitted_with_black_bars():
+    ring = Ring.create(*SIZE)
+    RingPublisher(ring)(FakeOutput(np.full((200, 100, 3), 180, np.uint8), "tracked", 0), 0)
+    picture = bytearray(i420_bytes(*SIZE))
+    assert ring.newest(picture, 0) is not None
+    rgb = rgb_from_i420(picture, *SIZE)
+    assert rgb[:, :50].max() < 12 and rgb[:, -50:].max() < 12
+    assert np.abs(rgb[:, 60:100].astype(int) - 180).max() <= 3
+    ring.close()
+
+
+@pytest.mark.parametrize("shape", [(720, 1280), (1280, 720), (48, 64), (97, 33), (1, 1)])
+def test_fit_keeps_the_shape(shape: tuple[int, int]):
+    canvas = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    fit(np.full((*shape, 3), 255, np.uint8), canvas)
+    rows, columns = canvas.any(axis=(1, 2)).sum(), canvas.any(axis=(0, 2)).sum()
+    assert rows == SIZE[1] or columns == SIZE[0]
+    assert abs(columns / rows - shape[1] / shape[0]) < 0.05 * shape[1] / shape[0]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does; bounded."""
+    tick = threading.Event()
+    for _ in range(int(WAIT_S / 0.01)):
+        if condition():
+            return
+        tick.wait(0.01)
+    raise AssertionError("it never happened")
