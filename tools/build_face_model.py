@@ -112,6 +112,7 @@ def skin_arrays(wheel: Wheel, shapes: Shapes, level: QuadLevel) -> Arrays:
     functions, values = laplacian_functions(mean[:skin], quads, weights, wheel.mirror, SMOOTH_FUNCTIONS)
     look: Appearance = appearance(masks, functions, values)
     kept_masks = {name: mask for name, mask in masks.items() if not name.startswith("side_")}
+    textured, uv = texture_coordinates(level, quads, base, base2)
     teeth = _span("teeth_lower").start + skin, _span("teeth_upper").stop + skin
     return {
         "version": np.int32(VERSION),
@@ -134,7 +135,8 @@ def skin_arrays(wheel: Wheel, shapes: Shapes, level: QuadLevel) -> Arrays:
         "face_triangles0": transfer_triangles(masks, quads),
         "lip_contacts0": contact_pairs(rings0(quads, loops0["lips"], 2)[2], base, base),
         "lid_contacts0": lid_contacts(wheel, shapes, loops0, base),
-        "uv": quantised(texture_coordinates(level, quads, base, base2), dtype=np.uint16),
+        "uv": quantised(uv, dtype=np.uint16),
+        "textured": textured,
         "mirror0": wheel.mirror[:skin].astype(np.int16),
         "antagonists": antagonist_pairs(shapes.names),
     }

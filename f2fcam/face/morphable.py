@@ -76,6 +76,8 @@ class FaceModel:
         lip_contacts0, lid_contacts0: level-0 pairs (upper, lower) that meet when mouth or eyes are shut.
         landmarks: where the 478 landmarks of MediaPipe lie; irises are not on the skin (`landmark_valid`).
         landmark_sigma_mm: their spread in the image plane.
+        uv: texture coordinates in the unit square, v downwards; injective on the `textured` level-2 triangles, which are
+            the head's front half. Behind them it collapses: leave the others out when baking.
         mirror0: each level-0 vertex's partner on the other side.
         antagonists: index pairs of expressions that undo each other.
         gaze: indices of the eyeLook expressions.
@@ -99,6 +101,7 @@ class FaceModel:
     landmark_sigma_mm: Float32[np.ndarray, " 478"]
     landmark_valid: Bool[np.ndarray, " 478"]
     uv: Float32[np.ndarray, "n 2"]
+    textured: Bool[np.ndarray, " m"]
     mirror0: Int32[np.ndarray, " 3386"]
     antagonists: Int32[np.ndarray, "k 2"]
     gaze: Int32[np.ndarray, " g"]
@@ -239,6 +242,7 @@ def _assemble(stored: dict[str, Any], digest: str) -> FaceModel:
         landmark_sigma_mm=stored["landmark_sigma_mm"],
         landmark_valid=stored["landmark_valid"],
         uv=stored["uv"],
+        textured=stored["textured"],
         mirror0=stored["mirror0"].astype(np.int32),
         antagonists=stored["antagonists"],
         gaze=np.array([i for i, name in enumerate(names) if name.startswith("eyeLook")], np.int32),

@@ -7,7 +7,7 @@ import numpy as np
 from .regions import rings0, smoothstep, split_loop
 
 REACH = 5  # rings over which the correction fades
-OVERLAP_MM = 0.15
+OVERLAP_MM = 0.7
 
 
 def closing_offset(points: np.ndarray, quads: np.ndarray, lips: np.ndarray) -> np.ndarray:

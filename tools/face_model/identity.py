@@ -157,6 +157,7 @@ def smooth_directions(mean: np.ndarray, quads: np.ndarray, weights: np.ndarray, 
     mirror = _nearest_mirror(mean[:skin])
     functions, values = laplacian_functions(mean[:skin], quads, weights, mirror, FUNCTIONS)
     sigma = SMOOTH_SIGMA_MM * np.sqrt(values[0] / values)
+    functions = 2.5 * np.tanh(functions / 2.5)  # the scalp weighs little, it would swing far
     full = np.concatenate([functions, _carried(functions, mean, skin)])
     directions = np.einsum("nk,de,k->ndke", full, np.eye(3), sigma).reshape(len(mean), 3, -1)
     root = np.sqrt(np.repeat(weights, 3))[:, None]

@@ -14,7 +14,7 @@ from .identity import front
 from .wheel import Wheel
 
 LOOP_NAMES = ("lips", "neck", "eye_left", "eye_right")
-BROW = ((9.0, 741.5), (18.0, 744.5), (29.0, 746.5), (40.0, 746.5), (52.0, 741.0))  # base-mesh x and y of the left brow
+BROW = ((9.5, 743.0), (18.0, 746.3), (29.0, 748.6), (40.0, 748.3), (52.0, 742.0))  # base-mesh x and y of the left brow
 NOSTRIL = (9.6, 686.2, 154.8)  # bottom of the left nostril's pocket
 RING = 4  # level-2 edges per level-0 ring
 
@@ -103,7 +103,7 @@ def paint(wheel: Wheel, level: QuadLevel, points: np.ndarray, loops: dict[str, n
     for side, eye in eyes.items():
         masks[f"eyelid_{side}"] = smoothstep(8 * RING, 5.5 * RING, eye.ring)
         mirrored = points if side == "left" else points * [-1, 1, 1]
-        masks[f"brow_{side}"] = smoothstep(5.2, 2.8, brow_distance(mirrored)) * smoothstep(80, 100, z)
+        masks[f"brow_{side}"] = smoothstep(4.8, 2.6, brow_distance(mirrored)) * smoothstep(80, 100, z)
         masks[f"under_eye_{side}"] = smoothstep(17, 8, np.hypot(mirrored[:, 0] - 31, (y - 714) * 1.6)) * (z > 80)
     masks["ear_left"] = smoothstep(0.3, 0.55, moved_by(wheel, level, "ears/l-ear-scale-incr", "ears/l-ear-wing-incr"))
     masks["ear_right"] = smoothstep(0.3, 0.55, moved_by(wheel, level, "ears/r-ear-scale-incr", "ears/r-ear-wing-incr"))

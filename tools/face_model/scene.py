@@ -84,16 +84,20 @@ class Scene:
             start += len(parts[name].uv)
         lips = model.loops["lips"]
         rim = np.arange(len(lips)) + start
-        triangles.append(np.stack([np.roll(rim, -1), rim, np.full(len(rim), start + len(rim))], axis=1))
+        back, apex = rim + len(rim), np.full(len(rim), start + 2 * len(rim))
+        beside, behind = np.roll(rim, -1), np.roll(back, -1)
+        triangles += [np.stack(t, axis=1) for t in ((beside, rim, back), (beside, back, behind), (behind, back, apex))]
         self.triangles = np.ascontiguousarray(np.concatenate(triangles), np.int32)
 
     def geometry(self, view: View) -> np.ndarray:
-        """All vertices in model space: skin, parts, and a dark funnel behind the lips."""
+        """All vertices in model space: skin, parts, and a dark bag behind the lips."""
         skin = self.model.geometry(view.identity, view.expression)
         parts = [self.parts[name].geometry(view.identity, view.expression) for name in PART_NAMES]
         rim = skin[self.model.loops["lips"]] - np.float32([0, 0, 1])
-        apex = rim.mean(0, keepdims=True) - np.float32([0, 0, 35])
-        return np.concatenate([skin, *parts, rim, apex]).astype(np.float32)
+        middle = rim.mean(0, keepdims=True)
+        back = middle + (rim - middle) * np.float32([1.2, 1.0, 1.0]) + np.sign(rim - middle) * np.float32([0, 14, 0])
+        apex = middle - np.float32([0, 0, 60])
+        return np.concatenate([skin, *parts, rim, back - np.float32([0, 0, 30]), apex]).astype(np.float32)
 
     def colors(self, view: View) -> np.ndarray:
         """Linear reflectance of all vertices."""
@@ -102,7 +106,7 @@ class Scene:
             uv = self.parts[name].uv
             flat = {"tongue": (0.40, 0.14, 0.13)}.get(name, (0.62, 0.58, 0.50))
             colors.append(iris(uv) if name.startswith("eye") else np.tile(flat, (len(uv), 1)))
-        colors.append(np.tile(MOUTH_DARK, (len(self.model.loops["lips"]) + 1, 1)))
+        colors.append(np.tile(MOUTH_DARK, (2 * len(self.model.loops["lips"]) + 1, 1)))
         return np.concatenate(colors).astype(np.float32)
 
     def draw(self, view: View) -> np.ndarray:

@@ -15,8 +15,8 @@ CENTER = (0.0, 700.0, 150.0)  # the face is enlarged around here
 ENLARGE_MM = 75.0
 
 
-def texture_coordinates(level: QuadLevel, quads0: np.ndarray, base: np.ndarray, base2: np.ndarray) -> np.ndarray:
-    """Level-2 coordinates (n, 2) in [0, 1], v downwards, upright, the person's left at the picture's right.
+def texture_coordinates(level: QuadLevel, quads0: np.ndarray, base: np.ndarray, base2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which level-2 triangles have a texture of their own (m,), and level-2 coordinates (n, 2) in [0, 1], v downwards, upright, the person's left at the picture's right.
 
     The front half is a disc with three holes: its rim goes to a circle, the rest follows with positive weights (Tutte
     1963, Floater 2003), so no two of its points coincide. What lies behind collapses onto the circle.
@@ -33,7 +33,7 @@ def texture_coordinates(level: QuadLevel, quads0: np.ndarray, base: np.ndarray, 
     everything[used] = uv
     rest = np.setdiff1d(np.arange(len(base2)), used)
     everything[rest] = uv[rim][cKDTree(points[rim]).query(base2[rest])[1]]
-    return everything
+    return np.repeat(front, 2), everything
 
 
 def _largest(selected: np.ndarray, quads: np.ndarray) -> np.ndarray:
