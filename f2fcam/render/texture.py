@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from f2fcam.face.camera import Intrinsics
 from f2fcam.face.lighting import sh_basis
 from f2fcam.face.mesh import vertex_normals
 from f2fcam.face.morphable import FaceModel
@@ -46,19 +47,24 @@ class Texture:
     confidence: Float32[np.ndarray, " n"]
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture of the person, or a crop of one: `intrinsics` are those of `rgb` itself."""
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    intrinsics: Intrinsics
+    performance: Performance
+
+
 def unwrap(
-    views: Iterable[tuple[UInt8[np.ndarray, "h w 3"], Performance]],
-    person: Person,
-    model: FaceModel,
-    rasterizer: Rasterizer | None = None,
+    model: FaceModel, person: Person, views: Iterable[View], rasterizer: Rasterizer | None = None
 ) -> Texture:
     """Reflectance from several tracked frames: colour / shading, a robust average weighted by facing and sharpness.
 
-    Frames must have the size that `person.intrinsics` names. Vertices that no frame shows take the model's albedo,
-    brought to the person's colour.
+    Vertices that no view shows take the model's albedo, brought to the person's colour.
     """
     rasterizer = rasterizer or CpuRasterizer()
-    seen = [_sample(rgb, performance, person, model, rasterizer) for rgb, performance in views]
+    seen = [_sample(view, person, model, rasterizer) for view in views]
     guess = model.vertex_albedo(person.albedo, LEVEL)
     if not seen:
         return Texture(guess, np.zeros(len(guess), np.float32))
@@ -73,20 +79,23 @@ def unwrap(
 
 
 def _sample(
-    rgb: np.ndarray, performance: Performance, person: Person, model: FaceModel, rasterizer: Rasterizer
+    view: View, person: Person, model: FaceModel, rasterizer: Rasterizer
 ) -> tuple[np.ndarray, np.ndarray]:
     """One frame's reflectance (n, 3) and its weight (n,)."""
+    rgb, intrinsics, performance = view.rgb, view.intrinsics, view.performance
     triangles = model.triangles(LEVEL)
     points0 = performance.camera_from_model.apply(model.geometry0(person.identity, performance.expression))
     points = model.subdivide(points0.astype(np.float32), LEVEL)
     normals = np.empty_like(points)
     vertex_normals(points, triangles, normals)
-    pixels = person.intrinsics.project(points).astype(np.float32)
+    pixels = intrinsics.project(points).astype(np.float32)
     visible = np.empty(len(points), np.uint8)
-    region = bounding_region(pixels, person.intrinsics, 1)
-    vertex_visibility(rasterizer.rasterize(points, triangles, person.intrinsics, region), points, pixels, visible)
+    region = bounding_region(pixels, intrinsics, 1)
+    vertex_visibility(rasterizer.rasterize(points, triangles, intrinsics, region), points, pixels, visible)
 
-    encoded = cv2.remap(rgb, pixels[:, :1] - 0.5, pixels[:, 1:] - 0.5, cv2.INTER_LINEAR)[:, 0]
+    # OpenCV's pictures have at most 32,767 rows: fold the list of vertices.
+    maps = np.pad(pixels - np.float32(0.5), ((0, -len(pixels) % 256), (0, 0)), mode="edge").reshape(-1, 256, 2)
+    encoded = cv2.remap(rgb, maps, None, cv2.INTER_LINEAR).reshape(-1, 3)[: len(pixels)]
     shading = np.einsum("nk,kc->nc", sh_basis(normals), performance.lighting)
     floor = LEAST_LIGHT * np.median(shading[visible > 0], axis=0) if visible.any() else np.ones(3)
     reflectance = SRGB_TO_LINEAR[encoded] / np.maximum(shading, np.maximum(floor, 1e-6))

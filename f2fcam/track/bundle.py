@@ -26,7 +26,7 @@ from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.track.energy import COLOR_SIGMA, DARKEST, RESIDUAL_FLOOR, encode_with_slope
 from f2fcam.track.fit import OCCLUSION_MARGIN_MM, UPPER_BOUND, Level
 from f2fcam.track.landmarks import Landmarks
-from f2fcam.track.samples import SampleSet, surface_operators
+from f2fcam.track.samples import SampleSet, expression_sigma, surface_operators
 from f2fcam.track.solver import free_unknowns, pcg
 
 IDENTITY, ALBEDO, FOCAL = slice(0, 80), slice(80, 160), slice(160, 161)
@@ -174,7 +174,7 @@ class _Problem:
         precision = np.full(SHARED + OWN * k, 1e-7)
         precision[IDENTITY], precision[ALBEDO] = config.identity * k, config.albedo * k
         precision[FOCAL] = 1e-2 * k / config.focal_sigma**2
-        sigma = self.model.expression_sigma.astype(np.float64)
+        sigma = expression_sigma(self.model).astype(np.float64)
         for f in range(k):
             start = SHARED + OWN * f
             precision[start + 6 : start + 82] = config.expression / sigma**2

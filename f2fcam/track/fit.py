@@ -28,6 +28,7 @@ from f2fcam.track.samples import (
     SampleSet,
     apply_sparse,
     blend_vertices,
+    expression_sigma,
     person_samples,
     surface_operators,
     unit_cross,
@@ -162,7 +163,7 @@ class FrameFitter:
         self._landmark_sigma = model.landmark_sigma_mm[valid].astype(np.float64)
         corners = model.triangles(2)[samples.points.triangle]
         self._regions = {name: model.regions[name][corners].min(axis=1) > 127 for name in WATCHED_REGIONS}
-        self.prior_sigma = model.expression_sigma.astype(np.float64)
+        self.prior_sigma = expression_sigma(model).astype(np.float64)
 
     def initial(self, landmarks: Landmarks) -> Performance:
         """Relaxed face at the landmarks' pose under even light."""

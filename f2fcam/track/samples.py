@@ -19,6 +19,8 @@ from f2fcam.face.state import Person
 DENSE_REGIONS = ("lips_upper", "lips_lower", "eyelid_left", "eyelid_right", "brow_left", "brow_right")
 """Regions that carry expression and get more samples per area; `area` makes up for it."""
 DENSITY = 3.0
+EXPRESSION_SIGMA, GAZE_SIGMA = 0.4, 0.05
+"""Prior deviations of expression weights; the eyeLook shapes are nearly collinear and are all but left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,13 @@ def person_samples(
         np.ascontiguousarray(albedo, dtype=np.float32),
         samples.area if weight is None else weight,
     )
+
+
+def expression_sigma(model: FaceModel) -> Float32[np.ndarray, " 76"]:
+    """Prior standard deviation of each expression weight; gaze moves the lids only through the blink shapes."""
+    sigma = np.full(len(model.expression_names), EXPRESSION_SIGMA, np.float32)
+    sigma[model.gaze] = GAZE_SIGMA
+    return sigma
 
 
 @njit(nogil=True, cache=True, fastmath=True)
