@@ -119,6 +119,8 @@ def render_frame(
     vertex_attributes(old.pixels, new.pixels, workspace.triangles, gain, visibility, workspace.face_weight, attributes)
     if appearance == "model":
         attributes[:, 2], attributes[:, 3] = 1.0, 1.0 - workspace.light_weight
+    elif target.person.vertex_albedo is None:
+        attributes[:, 3] = 1.0  # nothing better than the frame
 
     fragments = workspace.rasterizer.rasterize(new.points, workspace.triangles, intrinsics, region)
     field = workspace.warper.build(

@@ -42,8 +42,11 @@ LEAST_SHIFT_PX = 1 / 128
 UNFOLDED = 0.7
 """Largest change of displacement per pixel across an opening: above 1 the picture would fold over."""
 
-CAVITY_SLOPES = (0.2, 0.6)
-"""Where fewer old pixels than this fill a new one, the mouth's contents fade to the dark cavity."""
+PARTING = 0.65
+"""Part of an opening's height that shows what the skull carries (upper teeth); the rest moves with the jaw."""
+
+CAVITY_SOFTNESS_PX = 1.5
+"""Width of the edge between the mouth's old contents and the dark cavity."""
 
 STRETCH_FULL, STRETCH_NONE = 2.0, 3.5
 """A surface stretched less than the first is the frame's, more than the second the texture's, in between both."""
@@ -238,27 +241,31 @@ def _gather(triangle, barycentric, triangles, attributes, shift, gain, confidenc
 
 @njit(inline="always")
 def _fill_run(first, end, x, top_x, top_y, low_x, low_y, lower_x, lower_y, is_mouth, shift, cavity):
+    """One column's run of rows [first, end): upper contents above the old opening's parting, lower ones below it.
+
+    Where the new opening is higher than the old one, neither reaches the middle: the cavity shows.
+    """
     extent = end - first
     upper_reach = max(RIM_REACH * extent, max(abs(top_x), abs(top_y)) / UNFOLDED, 1.0)
     lower_reach = max(RIM_REACH * extent, max(abs(low_x - lower_x), abs(low_y - lower_y)) / UNFOLDED, 1.0)
     highest, lowest = first + top_y, max(end - 1 + low_y, first + top_y)
-    previous = highest
+    parting = highest + PARTING * (lowest - highest)
     for y in range(first, end):
-        t = (y - first + 0.5) / extent
-        blend = min(max((t - 0.3) / 0.4, 0.0), 1.0)
-        blend = blend * blend * (3 - 2 * blend)
         upper = np.exp(-(y - first) / upper_reach)
         lower = np.exp(-(end - 1 - y) / lower_reach)
-        dx = (1 - blend) * top_x * upper + blend * (lower_x + (low_x - lower_x) * lower)
-        dy = (1 - blend) * top_y * upper + blend * (lower_y + (low_y - lower_y) * lower)
-        sample = min(max(y + dy, highest), lowest)
-        shift[y, x, 0] = dx
-        shift[y, x, 1] = sample - y
+        from_top = y + top_y * upper
+        from_low = y + lower_y + (low_y - lower_y) * lower
+        above, below = parting - from_top, from_low - parting
+        if above >= below:
+            shift[y, x, 0] = top_x * upper
+            shift[y, x, 1] = min(max(from_top, highest), lowest) - y
+        else:
+            shift[y, x, 0] = lower_x + (low_x - lower_x) * lower
+            shift[y, x, 1] = min(max(from_low, highest), lowest) - y
         if is_mouth:
-            slope = abs(sample - previous) if y > first else 1.0
-            dark = min(max((CAVITY_SLOPES[1] - slope) / (CAVITY_SLOPES[1] - CAVITY_SLOPES[0]), 0.0), 1.0)
-            cavity[y, x] = dark
-        previous = sample
+            missing = min(max(-max(above, below) / CAVITY_SOFTNESS_PX, 0.0), 1.0)
+            rim = min((min(y - first, end - 1 - y) + 0.5) / CAVITY_SOFTNESS_PX, 1.0)
+            cavity[y, x] = missing * rim
 
 
 @njit("void(i8, b1, f8, f8, f4[:,:,::1], f4[:,::1], u1[:,::1])", nogil=True, cache=True, fastmath=True)
