@@ -20,7 +20,7 @@ from f2fcam.errors import ConfigError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 MAX_SIDE = 4096
 """Pixels; no camera application takes more."""
