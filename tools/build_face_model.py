@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from face_model import embedding as landmark_embedding  # noqa: E402
 from face_model.appearance import SMOOTH_FUNCTIONS, Appearance, appearance  # noqa: E402
-from face_model.closing import closing_offset  # noqa: E402
+from face_model.closing import closing_offset, touching_lids  # noqa: E402
 from face_model.expression import antagonist_pairs, expressions  # noqa: E402
 from face_model.identity import (  # noqa: E402
     Identity,
@@ -77,12 +77,21 @@ def build_shapes(wheel: Wheel) -> Shapes:
     mean[:skin] += closing_offset(mean[:skin], quads, lips)
     for person in people:
         person[:skin] += closing_offset(person[:skin], quads, lips)
+    _weaken_blinks(shapes, names, mean[:skin], wheel)
     mean, people = _round_eyes(wheel, mean), np.stack([_round_eyes(wheel, p) for p in people])
     origin = np.average(mean[:skin], axis=0, weights=front(mean[:skin]) + 1e-9)
     origin[0] = 0.0
     log.info("expressions: rank %d", np.linalg.matrix_rank(shapes[:skin].reshape(-1, shapes.shape[2])))
     moved = Identity(mean - origin, found.basis, found.variance_held, found.residual_mm)
     return Shapes(moved, names, shapes, people - origin)
+
+
+def _weaken_blinks(shapes: np.ndarray, names: tuple[str, ...], mean: np.ndarray, wheel: Wheel) -> None:
+    loops = named_loops(wheel.quads, wheel.base.vertices[wheel.skin])
+    for side in ("left", "right"):
+        for name in (f"eyeBlink{side.title()}", f"eye-{side}-closure"):
+            column = shapes[: len(mean), :, names.index(name)]
+            column[:] = touching_lids(column.copy(), mean, wheel.quads, loops[f"eye_{side}"])
 
 
 def _round_eyes(wheel: Wheel, points: np.ndarray) -> np.ndarray:

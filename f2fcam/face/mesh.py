@@ -47,7 +47,9 @@ def catmull_clark(quads: Int32[np.ndarray, "q 4"], count: int) -> tuple[sparse.c
     border_edge = uses == 1
     edge_faces = _incidence(side_edge.ravel(), np.repeat(np.arange(n_quad), 4), (n_edge, n_quad))
     inner = sparse.diags((~border_edge).astype(np.float64))
-    edge_point = sparse.diags(border_edge.astype(np.float64)) @ middle + inner @ (middle + edge_faces @ face / 2.0) / 2.0
+    edge_point = (
+        sparse.diags(border_edge.astype(np.float64)) @ middle + inner @ (middle + edge_faces @ face / 2.0) / 2.0
+    )
 
     ends = _incidence(edges.ravel(), np.repeat(np.arange(n_edge), 2), (count, n_edge))
     valence = np.asarray(ends.sum(1)).ravel()
@@ -61,7 +63,9 @@ def catmull_clark(quads: Int32[np.ndarray, "q 4"], count: int) -> tuple[sparse.c
     border_ends = ends @ sparse.diags(border_edge.astype(np.float64))
     crease = border_ends @ middle / 4.0 + sparse.diags(np.full(count, 0.5))
     on_border = np.asarray(border_ends.sum(1)).ravel() > 0
-    vertex_point = sparse.diags(on_border.astype(np.float64)) @ crease + sparse.diags((~on_border).astype(float)) @ smooth
+    vertex_point = (
+        sparse.diags(on_border.astype(np.float64)) @ crease + sparse.diags((~on_border).astype(float)) @ smooth
+    )
 
     corner_edge = side_edge + count
     before = np.roll(corner_edge, 1, axis=1)

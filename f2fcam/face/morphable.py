@@ -133,9 +133,7 @@ class FaceModel:
         moved += self.expression_basis.reshape(-1, self.expression_basis.shape[2]) @ np.asarray(expression, np.float32)
         return self.mean + moved.reshape(-1, 3)
 
-    def geometry(
-        self, identity: np.ndarray, expression: np.ndarray, level: int = LEVELS
-    ) -> Float32[np.ndarray, "n 3"]:
+    def geometry(self, identity: np.ndarray, expression: np.ndarray, level: int = LEVELS) -> Float32[np.ndarray, "n 3"]:
         """Vertices of `level` in model space, mm."""
         return self.subdivide(self.geometry0(identity, expression), level)
 
@@ -203,9 +201,10 @@ def load_face_model() -> FaceModel:
 def read_face_model(content: bytes) -> FaceModel:
     """A model from a file's bytes; `ModelError` if they are not a model of this version."""
     stored = unpack(content, "the face model")
-    if int(stored["version"]) != VERSION:
+    version = stored["version"].item() if "version" in stored else 0
+    if version != VERSION:
         raise ModelError(
-            f"The face model has version {int(stored['version'])}, this program reads version {VERSION}.",
+            f"The face model has version {version}, this program reads version {VERSION}.",
             hint="Install f2fcam again, or rebuild the model with tools/build_face_model.py.",
         )
     try:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 MEDIUM = np.array([0.44, 0.262, 0.192])
-MELANIN = np.array([-0.150, -0.105, -0.085])  # one standard deviation more
-HAEMOGLOBIN = np.array([0.008, -0.030, -0.024])
+MELANIN = np.array([-0.150, -0.097, -0.074])  # one standard deviation more
+HAEMOGLOBIN = np.array([0.006, -0.020, -0.015])
 GREY = np.array([0.045, 0.045, 0.045])
 DARK = np.array([-0.13, -0.090, -0.068])
 REDDER = np.array([0.012, -0.020, -0.014])

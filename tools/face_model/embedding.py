@@ -15,7 +15,36 @@ from .scene import Scene, View, random_view
 SKIN_LANDMARKS = 468
 ROBUST_MM = 6.0  # Geman-McClure scale
 GRID = 4  # barycentric subdivisions in the refinement
-MIRROR_AXIS = {10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 164, 0, 11, 12, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152}
+MIRROR_AXIS = {
+    10,
+    151,
+    9,
+    8,
+    168,
+    6,
+    197,
+    195,
+    5,
+    4,
+    1,
+    19,
+    94,
+    2,
+    164,
+    0,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+    18,
+    200,
+    199,
+    175,
+    152,
+}
 INNER_LIP = {"upper": (191, 80, 81, 82, 13, 312, 311, 310, 415), "lower": (95, 88, 178, 87, 14, 317, 402, 318, 324)}
 LID_MARGIN = {
     "left": {"upper": (466, 388, 387, 386, 385, 384, 398), "lower": (249, 390, 373, 374, 380, 381, 382)},
@@ -59,9 +88,7 @@ def observe(model: FaceModel, scene: Scene, count: int, seed: int) -> Observatio
     return seen
 
 
-def allowed_vertices(
-    model: FaceModel, lips: Aperture, eyes: dict[str, Aperture], face: np.ndarray
-) -> list[np.ndarray]:
+def allowed_vertices(model: FaceModel, lips: Aperture, eyes: dict[str, Aperture], face: np.ndarray) -> list[np.ndarray]:
     """Level-2 candidates of each landmark: the face, but margins only for inner-lip and lid landmarks."""
     hidden = (lips.ring < 2) | np.minimum(eyes["left"].ring, eyes["right"].ring).__lt__(0)
     general = np.flatnonzero(face & ~hidden)
@@ -190,7 +217,10 @@ def _placed(
 
 def landmark_mirror(found: list[np.ndarray], views: list[View]) -> np.ndarray:
     """MediaPipe's left/right pairing, read off detections of frontal views by mirrored position."""
-    frontal = sorted(range(len(views)), key=lambda k: abs(float(views[k].pose.rotation[0, 2])) + abs(float(views[k].pose.rotation[1, 2])))
+    frontal = sorted(
+        range(len(views)),
+        key=lambda k: abs(float(views[k].pose.rotation[0, 2])) + abs(float(views[k].pose.rotation[1, 2])),
+    )
     votes = np.zeros((SKIN_LANDMARKS, SKIN_LANDMARKS))
     axis = sorted(MIRROR_AXIS)
     for k in frontal[: max(8, len(views) // 12)]:

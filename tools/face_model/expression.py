@@ -56,7 +56,9 @@ def expressions(wheel: Wheel, weights: np.ndarray) -> tuple[tuple[str, ...], np.
     return names, hold_upper_teeth(basis, len(wheel.skin))
 
 
-def choose_novel(have: list[np.ndarray], candidates: dict[str, np.ndarray], weights: np.ndarray, count: int) -> list[str]:
+def choose_novel(
+    have: list[np.ndarray], candidates: dict[str, np.ndarray], weights: np.ndarray, count: int
+) -> list[str]:
     """Greedily the shapes with most weighted motion outside the span so far; left and right are taken together."""
     skin = len(weights)
     root = np.sqrt(np.repeat(weights, 3))

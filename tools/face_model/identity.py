@@ -73,7 +73,9 @@ def aligned_population(people: np.ndarray, mirror: np.ndarray, weights: np.ndarr
     return aligned, mean
 
 
-def identity(people: np.ndarray, held_out: np.ndarray, mean: np.ndarray, quads: np.ndarray, mirror: np.ndarray) -> Identity:
+def identity(
+    people: np.ndarray, held_out: np.ndarray, mean: np.ndarray, quads: np.ndarray, mirror: np.ndarray
+) -> Identity:
     """PCA of `people` (aligned) and their mirror images, then Laplacian directions orthogonal to it."""
     weights = face_weights(mean[: quads.max() + 1], quads)
     skin = len(weights)

@@ -120,9 +120,16 @@ def paint(wheel: Wheel, level: QuadLevel, points: np.ndarray, loops: dict[str, n
     masks["forehead"] = smoothstep(748, 758, y) * (1 - outside) * smoothstep(60, 90, z)
     mouth_distance = np.maximum(np.hypot(x * 0.62, y - 661) - 9, 0)
     masks["mouth_area"] = smoothstep(14, 6, mouth_distance) * smoothstep(95, 110, z)
-    masks["stubble"] = np.maximum(
-        smoothstep(655, 640, y) * smoothstep(20, 60, z), smoothstep(22, 14, np.hypot(x, (y - 668) * 1.5)) * (z > 120)
-    ) * (1 - masks["neck"] * 0.6) * (1 - red) * (1 - masks["nose"]) * (1 - ears)
+    masks["stubble"] = (
+        np.maximum(
+            smoothstep(655, 640, y) * smoothstep(20, 60, z),
+            smoothstep(22, 14, np.hypot(x, (y - 668) * 1.5)) * (z > 120),
+        )
+        * (1 - masks["neck"] * 0.6)
+        * (1 - red)
+        * (1 - masks["nose"])
+        * (1 - ears)
+    )
     inside = np.minimum.reduce([smoothstep(2 * RING, 3 * RING, e.ring) for e in eyes.values()])
     inside = np.minimum(inside, smoothstep(1 * RING, 2.2 * RING, lips.ring))
     frontal = np.clip(level.from_level0 @ front(wheel.base.vertices[wheel.skin]), 0, 1)
@@ -160,4 +167,6 @@ def rings0(quads: np.ndarray, loop: np.ndarray, count: int) -> list[np.ndarray]:
 def contact_pairs(ring: np.ndarray, open_points: np.ndarray, closed_points: np.ndarray) -> np.ndarray:
     """Pairs (upper, lower) of a ring that meet when closed: each lower vertex with the upper one nearest in x."""
     upper, lower = split_loop(ring, open_points)
-    return np.array([[upper[np.argmin(np.abs(closed_points[upper, 0] - closed_points[v, 0]))], v] for v in lower], np.int32)
+    return np.array(
+        [[upper[np.argmin(np.abs(closed_points[upper, 0] - closed_points[v, 0]))], v] for v in lower], np.int32
+    )

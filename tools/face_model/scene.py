@@ -35,7 +35,9 @@ class View:
 def random_view(model: FaceModel, rng: np.random.Generator, index: int) -> View:
     """Yaw +-0.6, pitch +-0.35, one of three skin tones, a broad key light; a quarter of the views are neutral."""
     yaw, pitch, roll = rng.uniform(-0.6, 0.6), rng.uniform(-0.35, 0.35), rng.normal(0, 0.06)
-    rotation = FRONTAL @ so3_exp(np.array([pitch, 0, 0])) @ so3_exp(np.array([0, yaw, 0])) @ so3_exp(np.array([0, 0, roll]))
+    rotation = (
+        FRONTAL @ so3_exp(np.array([pitch, 0, 0])) @ so3_exp(np.array([0, yaw, 0])) @ so3_exp(np.array([0, 0, roll]))
+    )
     distance = rng.uniform(480, 900)
     focal = distance * SIZE / rng.uniform(300, 380)
     pose = RigidTransform(rotation, np.array([*rng.normal(0, 8, 2), distance]))
@@ -134,4 +136,6 @@ def iris(uv: np.ndarray) -> np.ndarray:
 def encode(linear: np.ndarray) -> np.ndarray:
     """Linear light to 8-bit sRGB."""
     linear = np.clip(linear, 0, 1)
-    return (np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255 + 0.5).astype(np.uint8)
+    return (np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255 + 0.5).astype(
+        np.uint8
+    )

@@ -15,7 +15,9 @@ CENTER = (0.0, 700.0, 150.0)  # the face is enlarged around here
 ENLARGE_MM = 75.0
 
 
-def texture_coordinates(level: QuadLevel, quads0: np.ndarray, base: np.ndarray, base2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def texture_coordinates(
+    level: QuadLevel, quads0: np.ndarray, base: np.ndarray, base2: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Which level-2 triangles have a texture of their own (m,), and level-2 coordinates (n, 2) in [0, 1], v downwards, upright, the person's left at the picture's right.
 
     The front half is a disc with three holes: its rim goes to a circle, the rest follows with positive weights (Tutte

@@ -106,7 +106,9 @@ class Wheel:
     def target(self, path: str) -> np.ndarray:
         """Displacements (kept, 3) of a target file below `data`, given without its suffixes."""
         file = self.data / f"{path}.target.gz"
-        text = gzip.decompress(file.read_bytes()).decode() if file.exists() else (self.data / f"{path}.target").read_text()
+        text = (
+            gzip.decompress(file.read_bytes()).decode() if file.exists() else (self.data / f"{path}.target").read_text()
+        )
         moved = np.zeros((len(self.base.vertices), 3))
         for line in text.splitlines():
             fields = line.split()
