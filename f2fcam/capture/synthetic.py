@@ -58,8 +58,8 @@ class SyntheticSource:
 
 
 def open_synthetic(where: str, size: tuple[int, int], fps: float) -> SyntheticSource:
-    """`synthetic` or `synthetic:NUMBER`: which of the people who do not exist."""
-    number = where.partition(":")[2] or str(DEFAULT_PERSON)
+    """`where` is a number, which of the people who do not exist, or empty."""
+    number = where or str(DEFAULT_PERSON)
     if not number.isdigit():
         raise ConfigError(f"There is no synthetic person called {number}.", hint="Write synthetic or synthetic:3.")
     person = SyntheticPerson.held_out(int(number))
