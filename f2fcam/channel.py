@@ -133,9 +133,13 @@ class Child:
         """Whether it ended by itself and with success."""
         return self._process.poll() == 0
 
-    def kill(self) -> None:
-        """End it at once; a hung Python process leaves its threads' stacks in the log."""
-        if self._process.poll() is None:
+    def let_go(self) -> None:
+        """Leave it running, on its own."""
+        self._process.returncode = 0  # or Popen complains that nobody waited
+
+    def kill(self, *, stacks: bool = True) -> None:
+        """End it at once; with `stacks` a hung Python process leaves its threads' stacks in the log."""
+        if stacks and self._process.poll() is None:
             self._process.send_signal(signal.SIGABRT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)
@@ -151,9 +155,9 @@ class Child:
             return False
         return True
 
-    def close(self) -> None:
+    def close(self, *, stacks: bool = True) -> None:
         """Make sure that it has ended and close the channel."""
-        self.kill()
+        self.kill(stacks=stacks)
         self.channel.close()
 
 

@@ -311,7 +311,8 @@ def main(open_pipeline: Callable[[EngineSetup], Pipeline], open_source: Callable
     if first is None:
         return 0
     ring = Ring(RingFiles(*first.pop("ring")))
-    setup = EngineSetup(**first | {"size": tuple(first["size"])})
+    values: dict[str, Any] = {**first, "size": tuple(first["size"])}
+    setup = EngineSetup(**values)
     try:
         source = open_source(setup.source)  # a missing webcam shows before the models are loaded
         source.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from f2fcam.control import error_from, runtime_folder
 from f2fcam.errors import F2FError
 from f2fcam.pacing import Backoff
 from f2fcam.ring import Ring
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class EngineProcess:
         self.failure: F2FError | None = None
 
     @property
-    def log(self) -> Path:
+    def log_file(self) -> Path:
         """What the engine wrote."""
         return runtime_folder() / "engine.log"
 
@@ -87,7 +90,7 @@ class EngineProcess:
         self.state, self.report = State.STARTING, {}
         self._since = self._heard = now
         files = self._ring.files.as_tuple()
-        self._child = Child(self._command, files, self.log)
+        self._child = Child(self._command, files, self.log_file)
         self._child.channel.send({"ring": files, **setup})
 
     def send(self, command: str) -> None:
@@ -97,8 +100,8 @@ class EngineProcess:
 
     def stop(self, now: float) -> None:
         """Ask it to end; `step` sees to it that it does."""
-        if self._child is None:
-            self.state = State.ENDED
+        if self._child is None or self.state is State.STARTING:  # it holds nothing yet, and may be deep in a library
+            self.close()
             return
         self.send("stop")
         self.state, self._kill_at = State.STOPPING, now + self._limits.stop_s
@@ -169,7 +172,7 @@ class EngineProcess:
     def _ended(self, reason: str, now: float) -> None:
         """The engine is gone, or has to go: done, no hope, or another try after a while."""
         lived_s = now - self._since if self.state is State.RUNNING else 0.0
-        self._drop_child()
+        self._drop_child(stacks=True)
         if self._finished:
             self.state = State.ENDED
             return
@@ -179,13 +182,14 @@ class EngineProcess:
         self.restart_count += 1
         delay = self._backoff.failed(lived_s)
         if not self.on_air and (self._told is not None or self._backoff.failures >= self._limits.first_tries):
-            hint = f"Look into {self.log}, and run `f2fcam doctor`."
+            hint = f"Look into {self.log_file}, and run `f2fcam doctor`."
             self.failure = self._told or F2FError(f"The engine does not start: {reason}.", hint=hint)
             self.state = State.ENDED
             return
+        log.warning("the engine is started again in %.2g s: %s", delay, reason)
         self.state, self._retry_at = State.WAITING, now + delay
 
-    def _drop_child(self) -> None:
+    def _drop_child(self, *, stacks: bool = False) -> None:
         if self._child is not None:
-            self._child.close()
+            self._child.close(stacks=stacks)
             self._child = None

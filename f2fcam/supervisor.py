@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Announce = Callable[[str, str], None]
+
 ENGINE = [sys.executable, "-m", "f2fcam.engine"]
 HOLD_S = 5.0
 """How long the last picture stays when the engine is gone; then the placeholder says so."""
@@ -51,7 +53,8 @@ class Switch:
 class Supervisor:
     """One running camera.
 
-    `every_frame` sends each picture of a file once, without pace, and ends with the file.
+    `every_frame` sends each picture of a file once, without pace, and ends with the file. `announce("open", device)` is
+    called when the device is there with a placeholder, `announce("on air", profile)` at the first picture.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Supervisor:
         engine: list[str] | None = None,
         limits: Limits | None = None,
         every_frame: bool = False,
+        announce: Announce | None = None,
     ) -> None:
+        self._announce = announce or _announce_nothing
         self._config, self._every_frame = config, every_frame
         self._limits = limits or Limits()
         self._engine_command = engine or ENGINE
@@ -98,7 +103,7 @@ class Supervisor:
             self._engine = EngineProcess(self._engine_command, self._ring, self._limits)
             stack.callback(self._engine.close)
             self._engine.start(self._engine_setup(), self._now)
-            log.info("%s shows %s", self._sink.device, self._profile)
+            self._announce("open", self._sink.device)
             self._loop(wake)
         return 0
 
@@ -149,6 +154,7 @@ class Supervisor:
         self._fresh, self._captured_ns, self._last_fresh = True, frame.captured_ns, self._now
         if self._shown_since is None:
             self._shown_since = self._now
+            self._announce("on air", self._profile)
 
     def _show(self) -> None:
         """Send what is due: a new picture, the last one again, or the placeholder."""
@@ -378,6 +384,10 @@ class Supervisor:
             os.close(write)
 
 
-def start(config: StartConfig) -> int:
-    """Run the camera that `config` describes; see `Supervisor`."""
-    return Supervisor(config).run()
+def start(config: StartConfig, *, announce: Announce | None = None) -> int:
+    """Run the camera that `config` describes, here and until it is stopped; see `Supervisor`."""
+    return Supervisor(config, announce=announce).run()
+
+
+def _announce_nothing(event: str, what: str) -> None:
+    pass

@@ -25,12 +25,12 @@ LAYERS = (
     ("reenact",),
     ("source_person", "render_file", "enroll"),
     ("engine", "evaluation", "evaluate", "bench", "doctor", "engine_process"),
-    ("supervisor",),
+    ("supervisor", "daemon"),
     ("cli", "__main__"),
 )
 """Lowest first; a name stands for a module or a whole subpackage."""
 
-STANDARD_LIBRARY_ONLY = ("supervisor",)
+STANDARD_LIBRARY_ONLY = ("supervisor", "daemon")
 """Processes that must be up in 0.3 s, whatever is wrong with the libraries."""
 
 

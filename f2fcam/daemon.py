@@ -1,0 +1,78 @@
+"""The camera as a process of its own, which `f2fcam start` leaves behind; standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import select
+import sys
+import time
+from pathlib import Path
+
+from f2fcam.channel import Child, channel_to_parent
+from f2fcam.config import StartConfig
+from f2fcam.control import error_from, error_message, runtime_folder
+from f2fcam.errors import F2FError
+from f2fcam.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+LOADING_S = 90.0
+"""So long `start` waits for the first picture before it leaves the camera loading."""
+REAPED_S = 5.0
+
+
+def start_detached(config: StartConfig, *, engine: list[str] | None = None) -> str | None:
+    """Run the camera in a process of its own; the device once pictures flow, None while it is still loading.
+
+    Raises what keeps it from starting.
+    """
+    daemon = Child([sys.executable, "-m", "f2fcam.daemon"], (), runtime_folder() / "supervisor.log")
+    values = dataclasses.asdict(config) | {"profiles": str(config.profiles) if config.profiles else None}
+    daemon.channel.send({"config": values, "engine": engine})
+    with contextlib.closing(daemon.channel):
+        device = _first_picture(daemon)
+    daemon.let_go()
+    return device
+
+
+def _first_picture(daemon: Child) -> str | None:
+    device, deadline = None, time.monotonic() + LOADING_S
+    while time.monotonic() < deadline and not daemon.channel.ended:
+        select.select([daemon.channel], [], [], max(0.0, deadline - time.monotonic()))
+        for message in daemon.channel.receive():
+            if "error" in message:
+                daemon.wait(REAPED_S)
+                raise error_from(message)
+            if message["event"] == "on air":
+                return device
+            device = message["what"]
+    if daemon.channel.ended and daemon.wait(REAPED_S):
+        raise F2FError(f"The camera did not start: {daemon.ended()}.", hint=f"Look into {daemon.log}.")
+    return None
+
+
+def main() -> int:
+    """The process of a detached camera."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    channel = channel_to_parent()
+    setup = next(channel.messages(), None)
+    if setup is None:
+        return 0
+    values = setup["config"]
+    values |= {"size": tuple(values["size"]), "profiles": Path(values["profiles"]) if values["profiles"] else None}
+    try:
+        return Supervisor(
+            StartConfig(**values),
+            engine=setup["engine"],
+            announce=lambda event, what: channel.send({"event": event, "what": what}),
+        ).run()
+    except F2FError as error:
+        log.error("%s %s", error.message, error.hint)
+        channel.send(error_message(error))
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

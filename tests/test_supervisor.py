@@ -1,0 +1,476 @@
+"""The camera always shows something: real processes, faults injected, and a sink that plays a plan instead of a clock.
+
+A plan is a generator: it looks at each picture that the sink gets and yields until it has seen what it waits for, then
+does the next thing. At its end the camera is told to stop by SIGTERM, as a user's system would.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from f2fcam import publish
+from f2fcam.channel import Channel
+from f2fcam.config import StartConfig
+from f2fcam.control import request, runtime_folder
+from f2fcam.daemon import start_detached
+from f2fcam.engine_process import Limits
+from f2fcam.errors import ConfigError, DeviceError, F2FError, ProfileError
+from f2fcam.supervisor import Supervisor
+from f2fcam.trust.badge import stamp_i420
+from f2fcam.trust.placeholder import placeholder_i420
+from tests.fake_engine import index_in
+
+ENGINE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
+SIZE = (320, 180)
+LIMIT_S = 60.0
+QUICK = Limits(report_s=2.0, frame_s=1.0, stop_s=5.0)
+
+Plan = Callable[["Watcher"], Iterator[None]]
+
+
+def options(**changes) -> StartConfig:
+    """A small camera of the fake engine."""
+    return StartConfig(**{"profile": "good", "source": "fake", "sink": "plan", "size": SIZE, "fps": 60.0} | changes)
+
+
+@dataclass
+class Watcher:
+    """A sink that lets its plan look at every picture."""
+
+    plan: Plan
+    device: str = "plan"
+    size: tuple[int, int] = SIZE
+    keeps_time: bool = False
+    frames: int = 0
+    times: list[int] = field(default_factory=list)
+    closed: bool = False
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        self.picture = b""
+        self.deadline = time.monotonic() + LIMIT_S
+        self._steps = self.plan(self)
+
+    def send(self, i420, timestamp_ns: int) -> None:
+        assert time.monotonic() < self.deadline, "the plan did not get on"
+        assert not self.closed
+        self.picture = bytes(i420)
+        self.frames += 1
+        self.times.append(timestamp_ns)
+        stamped = bytearray(self.picture)
+        stamp_i420(stamped, *self.size)
+        assert stamped == self.picture, "a picture without the badge"
+        if not self.done and next(self._steps, self) is self:
+            self.done = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def caption(self) -> str | None:
+        """What the placeholder says; None for a picture of the engine."""
+        captions = ("STARTING", "RESTARTING")
+        return next((text for text in captions if placeholder_i420(*self.size, text) == self.picture), None)
+
+    @property
+    def index(self) -> int:
+        """The number in the engine's picture."""
+        return index_in(np.frombuffer(self.picture[: self.size[0] * self.size[1]], np.uint8).reshape(self.size[::-1]))
+
+
+class Asker:
+    """Asks the camera from within the plan: sends now, has the answer a few pictures later."""
+
+    def __init__(self, command: str, **arguments: str) -> None:
+        self.answer: dict | None = None
+        self.error: F2FError | None = None
+        self._thread = threading.Thread(target=self._ask, args=(command, arguments))
+        self._thread.start()
+
+    def _ask(self, command: str, arguments: dict[str, str]) -> None:
+        try:
+            self.answer = request(command, **arguments)
+        except F2FError as error:
+            self.error = error
+
+    @property
+    def pending(self) -> bool:
+        return self._thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / "run"))
+    return tmp_path / "run"
+
+
+def play(
+    monkeypatch: pytest.MonkeyPatch, plan: Plan, *, limits: Limits = QUICK, keeps_time: bool = False, **changes
+) -> tuple[int, Watcher]:
+    """Run the camera in this process with a planned sink; its exit code and the sink."""
+    watcher = Watcher(plan, keeps_time=keeps_time)
+    monkeypatch.setitem(publish.OPENERS, "plan", lambda where, size, fps: watcher)
+    code = Supervisor(options(**changes), engine=ENGINE, limits=limits).run()
+    return code, watcher
+
+
+def ask(command: str, **arguments: str) -> Iterator[None]:
+    """Yield pictures until the answer is there; it is the value of `yield from`."""
+    asker = Asker(command, **arguments)
+    while asker.pending:
+        yield
+    if asker.error is not None:
+        raise asker.error
+    return asker.answer
+
+
+def new_pictures(watcher: Watcher, count: int = 3) -> Iterator[None]:
+    """Yield until the engine has made `count` different pictures."""
+    seen = set()
+    while len(seen) < count:
+        if watcher.caption is None:
+            seen.add(watcher.index)
+        yield
+
+
+def test_placeholder_first_then_the_engine_and_a_clean_end(monkeypatch: pytest.MonkeyPatch, runtime: Path):
+    captions = []
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        while watcher.caption is not None:
+            captions.append(watcher.caption)
+            yield
+        yield from new_pictures(watcher, 10)
+        status = yield from until_status(lambda status: "faces" in status)
+        assert status["state"] == "running" and status["profile"] == "good" and status["faces"] == 1
+        assert status["tracking"] == "tracked" and status["restarts"] == 0 and status["device"] == "plan"
+        assert status["latency_ms"]["p50"] > 0 and status["badge"] == "AI MODIFIED"
+        assert set(status["stages_ms"]) == {"capture", "track", "render"}
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done and watcher.closed
+    assert captions and set(captions) == {"STARTING"}
+    assert not (runtime / "control.sock").exists()
+    assert children() == []
+
+
+def test_killed_engine_is_replaced_while_the_sink_gets_pictures(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        first = (yield from ask("status"))["engine_pid"]
+        os.kill(first, signal.SIGKILL)
+        before = watcher.frames
+        status = yield from until_status(lambda status: status["restarts"] == 1)
+        assert "SIGKILL" in status["reasons"][0]["reason"]
+        status = yield from until_status(lambda status: status["state"] == "running")
+        assert status["engine_pid"] != first
+        yield from new_pictures(watcher)
+        assert watcher.frames > before + 10
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+@pytest.mark.parametrize(("profile", "reason"), [("hang", "render hung"), ("silent", "no sign of life")])
+def test_hung_engine_is_replaced(monkeypatch: pytest.MonkeyPatch, profile: str, reason: str):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher, 2)
+        status = yield from until_status(lambda status: status["restarts"] >= 1)
+        assert reason in status["reasons"][0]["reason"]
+        yield from new_pictures(watcher, 2)
+
+    code, watcher = play(monkeypatch, plan, profile=profile)
+    assert code == 0 and watcher.done
+
+
+def test_engine_that_crashes_again_and_again_leaves_the_placeholder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("f2fcam.supervisor.HOLD_S", 0.2)
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher, 2)
+        while watcher.caption != "RESTARTING":
+            yield
+        status = yield from until_status(lambda status: status["restarts"] >= 2)
+        assert all("SIGKILL" in restart["reason"] for restart in status["reasons"])
+
+    code, watcher = play(monkeypatch, plan, profile="crash")
+    assert code == 0 and watcher.done
+
+
+def test_pause_shows_a_still_and_resume_goes_on(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        assert (yield from ask("pause"))["state"] == "paused"
+        still = watcher.picture
+        for _ in range(20):
+            yield
+            assert watcher.picture == still
+        assert (yield from ask("resume"))["state"] == "running"
+        yield from new_pictures(watcher)
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+def test_switch_changes_the_profile_or_goes_back(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        assert (yield from ask("switch", profile="other"))["profile"] == "other"
+        asker = Asker("switch", profile="unknown")
+        while asker.pending:
+            yield
+            assert watcher.caption is None, "the last picture stays"
+        assert isinstance(asker.error, ProfileError)
+        yield from until_status(lambda status: status["state"] == "running" and status["profile"] == "other")
+        yield from new_pictures(watcher)
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+def test_recalibrate_reaches_the_pipeline(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        yield from ask("recalibrate")
+        yield from until_status(lambda status: status.get("recalibrated") == 1)
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+def test_unknown_commands_and_garbage_do_no_harm(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        asker = Asker("dance")
+        while asker.pending:
+            yield
+        assert isinstance(asker.error, ConfigError)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(runtime_folder() / "control.sock"))
+            connection.sendall(b"\xff\xfe garbage\n" * 50)
+            Channel(connection).send({"no": "command"})
+        yield from new_pictures(watcher)
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+def test_stop_command_answers_and_hangs_up_when_all_is_gone(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        asked.append(Asker("stop"))
+        while True:
+            yield
+
+    code, watcher = play(monkeypatch, plan)
+    asked[0]._thread.join(LIMIT_S)
+    assert code == 0 and watcher.closed and asked[0].answer == {"state": "stopping"}
+
+
+def test_second_start_is_refused_and_does_no_harm(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        with pytest.raises(F2FError, match="running already"):
+            Supervisor(options(sink="null"), engine=ENGINE).run()
+        yield from ask("status")
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [({"profile": "unknown"}, ProfileError), ({"source": "missing"}, DeviceError), ({"sink": "no-such"}, ConfigError)],
+)
+def test_what_cannot_work_is_told_and_nothing_stays(changes: dict[str, str], kind: type[F2FError], runtime: Path):
+    with pytest.raises(kind):
+        Supervisor(options(**{"sink": "null"} | changes), engine=ENGINE).run()
+    assert not (runtime / "control.sock").exists()
+    assert children() == []
+
+
+def test_engine_that_never_starts_is_given_up():
+    with pytest.raises(F2FError, match="SIGSEGV"):
+        Supervisor(options(sink="null", profile="crash-at-once"), engine=ENGINE).run()
+    assert children() == []
+
+
+def test_every_frame_of_a_file_arrives_once(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        while True:
+            seen.append(watcher.index)
+            yield
+
+    watcher = Watcher(plan)
+    monkeypatch.setitem(publish.OPENERS, "plan", lambda where, size, fps: watcher)
+    assert Supervisor(options(source="fake:40", fps=25.0), engine=ENGINE, every_frame=True).run() == 0
+    assert seen == list(range(40))
+    assert watcher.times == [index * 40_000_000 for index in range(40)]
+
+
+def test_a_recording_begins_with_its_first_picture_and_ends_with_the_file(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        while True:
+            assert watcher.caption is None
+            seen.append(watcher.index)
+            yield
+
+    code, _ = play(monkeypatch, plan, keeps_time=True, source="fake:30")
+    assert code == 0 and seen == sorted(seen) and seen[-1] == 29
+
+
+def test_lost_device_is_opened_again(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        watcher.unplug = True
+        yield
+        yield from new_pictures(watcher)
+        status = yield from ask("status")
+        assert status["sink_reasons"] == ["Unplugged."]
+
+    watcher = Watcher(plan)
+    watcher.unplug = False
+    opened = []
+
+    class Unpluggable:
+        device, size, keeps_time = "plan", SIZE, False
+
+        def send(self, i420, timestamp_ns: int) -> None:
+            if watcher.unplug:
+                watcher.unplug = False
+                raise DeviceError("Unplugged.", hint="Plug in.")
+            watcher.send(i420, timestamp_ns)
+
+        def close(self) -> None:
+            opened.append("closed")
+
+    def open_it(where: str, size: tuple[int, int], fps: float) -> Unpluggable:
+        opened.append("opened")
+        return Unpluggable()
+
+    monkeypatch.setitem(publish.OPENERS, "plan", open_it)
+    assert Supervisor(options(), engine=ENGINE).run() == 0
+    assert watcher.done and opened == ["opened", "closed", "opened", "closed"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", ["at once", "loading", "running"])
+def test_a_signal_at_any_time_ends_cleanly(monkeypatch: pytest.MonkeyPatch, number: int, when: str, runtime: Path):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        if when == "loading":
+            yield
+            yield
+        if when == "running":
+            yield from new_pictures(watcher)
+        os.kill(os.getpid(), number)
+        while True:
+            yield
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.closed
+    assert not (runtime / "control.sock").exists() and children() == []
+
+
+def test_ends_by_itself_after_the_wanted_time(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        while True:
+            yield
+
+    code, watcher = play(monkeypatch, plan, duration_s=0.3)
+    assert code == 0 and watcher.frames > 5 and watcher.closed
+
+
+def test_engine_dies_with_a_supervisor_that_is_killed(tmp_path: Path):
+    script = "import sys; from tests.test_supervisor import *; Supervisor(options(sink='null'), engine=ENGINE).run()"
+    root = Path(__file__).parent.parent
+    supervisor = subprocess.Popen([sys.executable, "-c", script], cwd=root)
+    engine = 0
+    try:
+        for _ in range(int(LIMIT_S / 0.05)):
+            try:
+                status = request("status")
+            except F2FError:
+                status = {"frames": 0, "state": "starting"}
+            if status["state"] == "running":
+                engine = status["engine_pid"]
+                break
+            assert supervisor.poll() is None
+            time.sleep(0.05)
+        assert alive(engine)
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+    for _ in range(int(LIMIT_S / 0.05)):
+        if not alive(engine):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the engine lives on")
+
+
+def test_detached_camera_runs_on_until_it_is_stopped():
+    device = start_detached(options(sink="null"), engine=ENGINE)
+    assert device == "null"
+    status = request("status")
+    assert status["pid"] != os.getpid() and status["state"] == "running"
+    with pytest.raises(F2FError, match="running already"):
+        start_detached(options(sink="null"), engine=ENGINE)
+    request("stop")
+    with pytest.raises(F2FError, match="No camera is running"):
+        request("status")
+
+
+def test_detached_camera_tells_why_it_cannot_start():
+    with pytest.raises(ProfileError) as caught:
+        start_detached(options(sink="null", profile="unknown"), engine=ENGINE)
+    assert "profile list" in caught.value.hint
+
+
+def test_sink_auto_says_why_nothing_opened(monkeypatch: pytest.MonkeyPatch):
+    def refuse(name: str) -> publish.Opener:
+        def opener(where: str, size: tuple[int, int], fps: float) -> publish.FrameSink:
+            raise DeviceError(f"No {name} here.", hint="Get one.")
+
+        return opener
+
+    for name in publish.AUTOMATIC:
+        monkeypatch.setitem(publish.OPENERS, name, refuse(name))
+    with pytest.raises(DeviceError) as caught:
+        publish.open_sink("auto", SIZE, 30.0)
+    assert all(f"No {name} here." in caught.value.message for name in publish.AUTOMATIC)
+
+
+def until_status(wanted: Callable[[dict], bool]) -> Iterator[None]:
+    while True:
+        status = yield from ask("status")
+        if wanted(status):
+            return status
+
+
+def children() -> list[int]:
+    """Processes of ours that still run."""
+    return [int(pid) for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
