@@ -15,7 +15,8 @@ Groups of a rendering:
 - `error` (held out): `mouth_percent`, `inner_face_percent`: 3D landmark distance to the true frame, head pose removed, in % of
   the outer-eye-corner distance; `mouth_ssim`, `mouth_psnr_db`, `face_ssim`, `face_psnr_db` after similarity alignment.
 - `motion`: `signals` (each: `r`, `gain`, `ccc`, `lag_frames`, `source_deviation` in eye distances), `mean` (over the signals
-  that the source moves; `lips_ccc`: opening and width), `blinks`, `left_right` (`swapped`: null when the source is too symmetric to say).
+  that the source moves; `lips_ccc`: opening and width), `blinks`, `left_right` (`swapped`: null when the source is too
+  symmetric to say).
 - `picture`, ratios to the target clip's own: `flicker_ratio`, `sharpness_skin_ratio`, `sharpness_mouth_ratio`, `seam_ratio`,
   `jitter_mouth_ratio`, `jitter_face_ratio`; `pose_shift_percent` of the eye distance; outside the declared mask
   `background_psnr_db` (worst frame) and `background_unequal_pixels`, null where no mask is declared.
@@ -191,11 +192,12 @@ def plain(value: Any) -> Any:
 
 def _clips(video: Path, enroll_range: Range | None, test_range: Range | None, source: Path | None) -> tuple[Clip, Clip]:
     """The target's and the driving clip; a held-out file is decoded once."""
-    whole = (0.0, float("inf"))
     if source is not None:
-        target, driving = read_clip(video, *(enroll_range or whole)), read_clip(source, *(test_range or whole))
+        target, driving = read_clip(video, enroll_range), read_clip(source, test_range)
     else:
-        clip = read_clip(video)
+        spans = [span for span in (enroll_range, test_range) if span is not None]
+        both = (min(span[0] for span in spans), max(span[1] for span in spans)) if len(spans) == 2 else None
+        clip = read_clip(video, both)
         end = float(clip.time_s[-1]) + 1 / clip.fps
         enroll_range, test_range = enroll_range or (0.0, end / 2), test_range or (end / 2, end)
         if enroll_range[0] < test_range[1] and test_range[0] < enroll_range[1]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
+from f2fcam.capture.video import VideoFile
 from f2fcam.errors import InputError
 from f2fcam.track.landmarks import LandmarkDetector, MediaPipeDetector
 
@@ -96,25 +97,20 @@ class Rendering:
     masks: Pictures | None = None
 
 
-def read_clip(path: Path, start_s: float = 0.0, end_s: float = float("inf"), longest_side: int = LONGEST_SIDE) -> Clip:
+def read_clip(path: Path, range_s: tuple[float, float] | None = None, longest_side: int = LONGEST_SIDE) -> Clip:
     """Decode a range of a video file, scaled so that its longer side is at most `longest_side`, and detect its face."""
-    from f2fcam.capture.video import VideoFile
-
-    frames, indices, times = PictureStore(), [], []
-    source = VideoFile(path, (start_s, end_s))
+    frames, points, indices, times = PictureStore(), [], [], []
     detector = MediaPipeDetector()
-    points = []
     try:
-        while (frame := source.read()) is not None:
-            rgb = _fitted(frame.rgb, longest_side)
-            frames.append(rgb)
-            points.append(_points(detector, rgb))
-            indices.append(frame.index)
-            times.append(frame.timestamp_ns / 1e9)
-        fps = float(source.fps)
+        with VideoFile(path, range_s, max_side=longest_side) as source:
+            for frame in source:
+                frames.append(frame.rgb)
+                points.append(_points(detector, frame.rgb))
+                indices.append(frame.index)
+                times.append(frame.timestamp_ns / 1e9)
+            fps = source.fps
     finally:
         detector.close()
-        source.close()
     if not indices:
         raise InputError(f"{path.name} has no picture in that range.", hint="Give a range inside the clip.")
     return Clip(frames.array(), np.array(points), np.array(indices), np.array(times), fps)
@@ -139,16 +135,6 @@ def detected_clip(
     return Clip(frames.array(), np.array(points), np.arange(count), np.arange(count) / fps, fps)
 
 
-def _fitted(rgb: UInt8[np.ndarray, "h w 3"], longest_side: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Scaled down to `longest_side`, even sides."""
-    height, width = rgb.shape[:2]
-    factor = min(1.0, longest_side / max(height, width))
-    if factor == 1.0:
-        return rgb
-    size = (round(width * factor / 2) * 2, round(height * factor / 2) * 2)
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-
-
 def _points(detector: LandmarkDetector, rgb: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "478 3"]:
     found = detector.detect(rgb)
     return np.full((478, 3), np.nan, np.float32) if found is None else found.points
@@ -158,7 +144,8 @@ class PictureStore:
     """Collects pictures of one size in a temporary file: a clip does not fit into memory, its face is needed at random."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the mapping
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the store; the mapping outlives it
+        weakref.finalize(self, self._file.close)
         self._shape: tuple[int, ...] | None = None
         self._count = 0
 
@@ -170,7 +157,7 @@ class PictureStore:
         self._file.write(np.ascontiguousarray(picture))
         self._count += 1
 
-    def array(self) -> np.ndarray:
+    def array(self) -> UInt8[np.ndarray, "n h w *c"]:
         """All pictures, mapped."""
         self._file.flush()
         if self._shape is None:

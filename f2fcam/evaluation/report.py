@@ -15,7 +15,7 @@ from f2fcam.evaluation.measure import Subject
 from f2fcam.evaluation.pictures import Crops
 from f2fcam.track.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 
-COLUMNS, THUMB_WIDTH, LABEL_WIDTH, CURVE_HEIGHT = 10, 150, 100, 110
+COLUMNS, THUMB_WIDTH, LABEL_WIDTH, CURVE_HEIGHT = 10, 150, 120, 110
 SOURCE_COLOUR, COLOURS = (150, 150, 150), ((225, 90, 20), (40, 110, 220))
 """Curves: the source's, then the renderings' in their order."""
 
@@ -31,7 +31,9 @@ def contact_sheet(driving: Subject, renderings: dict[str, Rendering], target: Su
         _strip("source", driving.clip, first.source[moments], driving),
         _strip("target frame", target.clip, first.target[moments], target),
     ]
-    rows += [_strip(name, rendering.clip, moments, target) for name, rendering in renderings.items()]
+    for name, rendering in renderings.items():
+        if name != "unmodified":  # it is the row above
+            rows.append(_strip(name.replace("_", " "), rendering.clip, moments, target))
     return np.vstack([*rows, _curves(driving, renderings, target)])
 
 
@@ -81,7 +83,7 @@ def _curves(driving: Subject, renderings: dict[str, Rendering], target: Subject)
         lines = [source[name], *(output[name] for output in outputs)]
         known = np.concatenate([line[np.isfinite(line)] for line in lines])
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-        for line, colour in zip(lines, (SOURCE_COLOUR, *COLOURS), strict=False):
+        for line, colour in reversed(list(zip(lines, (SOURCE_COLOUR, *COLOURS), strict=False))):
             _plot(panel, line, low, high, colour)
         for part, words in enumerate(name.split("_", 1)):
             _write(panel, words.replace("_", " "), (6, 45 + 18 * part), (40, 40, 40))
