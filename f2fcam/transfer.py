@@ -24,11 +24,14 @@ from f2fcam.face.state import Person
 UPPER_BOUND = 1.2
 """Largest expression weight; the smallest is 0. What the source or the target's neutral exceeds stays allowed."""
 
-CONTACT_WEIGHT = 20.0
+CONTACT_WEIGHT = 50.0
 """Weight of a contact pair's gap (mm) against an edge (mm) of a triangle of mean area."""
 
-COPY_WEIGHT = 1e-3
+COPY_WEIGHT = 1e-2
 """Pull towards the source's own coefficients, relative to the mean diagonal of the normal equations."""
+
+GAZE_COPY_WEIGHT = 1.0
+"""The same for the eyeLook shapes: they follow the eye, and must not help a lid to its gap."""
 
 SWEEPS = 12
 """Coordinate-descent passes that settle the coefficients which hit a bound."""
@@ -41,7 +44,8 @@ SMALLEST_NEUTRAL_GAP_MM = 0.5
 class Contacts:
     """Pairs of lip and lid vertices that can touch. A gap is signed, in mm, along the pair's way of opening.
 
-    The target's gap is piecewise linear in the source's: zero to zero, neutral to neutral, full range to full range.
+    The target's gap is piecewise linear in the source's: zero to zero, neutral to neutral, full range to full range;
+    lips or lids that are pressed together (negative) are so by as much.
 
     Attributes:
         rows: gap = rows @ expression + rest, the same for everyone since the model is linear.
@@ -60,8 +64,11 @@ class Contacts:
 
     def target_gaps(self, source_expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, " c"]:
         """The gaps that the target should show, mm."""
-        beyond = self.rows @ source_expression + self.source_rest - self.source_neutral
-        return self.target_neutral + beyond * np.where(beyond < 0, self.below, self.above)
+        gap = self.rows @ source_expression + self.source_rest
+        open_gap = np.maximum(gap, 0.0)
+        beyond = open_gap - self.source_neutral
+        scaled = self.target_neutral + beyond * np.where(beyond < 0, self.below, self.above)
+        return scaled + np.minimum(gap, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class Transfer:
         rest_edges: the target's two neutral edges per triangle, mm.
         weights: area weights, mean 1.
         normal_matrix, inverse: A^T A with contacts and the copy term, and its inverse.
-        copy: weight of the copy term.
+        copy: weights of the copy term.
     """
 
     source_neutral: Float32[np.ndarray, " 76"]
@@ -91,7 +98,7 @@ class Transfer:
     contacts: Contacts
     normal_matrix: Float64[np.ndarray, "76 76"]
     inverse: Float64[np.ndarray, "76 76"]
-    copy: float
+    copy: Float64[np.ndarray, " 76"]
 
 
 def prepare_transfer(source: Person, target: Person, model: FaceModel) -> Transfer:
@@ -110,7 +117,9 @@ def prepare_transfer(source: Person, target: Person, model: FaceModel) -> Transf
     edge_rows, _ = _edges(basis.reshape(len(vertices), 3, -1), triangles)
     weighted = (edge_rows * np.sqrt(weights)[:, None, None, None]).reshape(-1, basis.shape[1]).astype(np.float64)
     normal_matrix = weighted.T @ weighted + CONTACT_WEIGHT * contacts.rows.T.astype(np.float64) @ contacts.rows
-    copy = COPY_WEIGHT * float(np.trace(normal_matrix)) / len(normal_matrix)
+    copy = np.full(len(normal_matrix), COPY_WEIGHT)
+    copy[model.gaze] = GAZE_COPY_WEIGHT
+    copy *= np.trace(normal_matrix) / len(normal_matrix)
     normal_matrix[np.diag_indices_from(normal_matrix)] += copy
     return Transfer(
         source_neutral=source.neutral,
@@ -184,11 +193,11 @@ def _contacts(source: Person, target: Person, model: FaceModel) -> Contacts:
     for person in (source, target):
         rest.append(np.einsum("pc,pc->p", direction, _gap_vectors(_identity_shape(model, person), pairs)))
         neutral.append(rest[-1] + rows @ person.neutral)
-    ratio = (rest[1] + opening) / np.maximum(rest[0] + opening, 1.0)
     shut = np.minimum(*neutral) < SMALLEST_NEUTRAL_GAP_MM
-    neutral[0], neutral[1] = np.where(shut, 0.0, neutral[0]), np.where(shut, 0.0, neutral[1])
-    above = np.where(shut, ratio, (rest[1] + opening - neutral[1]) / np.maximum(rest[0] + opening - neutral[0], 1.0))
-    below = np.where(shut, ratio, neutral[1] / np.where(shut, 1.0, neutral[0]))
+    neutral = [np.where(shut, 0.0, gap) for gap in neutral]
+    reach = [np.maximum(gap + opening - start, 1.0) for gap, start in zip(rest, neutral)]
+    above = reach[1] / reach[0]
+    below = np.where(shut, above, neutral[1] / np.where(shut, 1.0, neutral[0]))
     columns = (rows, rest[0], rest[1], neutral[0], neutral[1], below, above)
     return Contacts(*(np.ascontiguousarray(column, np.float32) for column in columns))
 
