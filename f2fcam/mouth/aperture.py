@@ -1,0 +1,248 @@
+"""An opening of the face (mouth or eye) with the skin around it: which vertices, and where they lie for one person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32
+from scipy import sparse
+
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.mesh import sparse_times_points, vertex_normals
+from f2fcam.face.morphable import FaceModel, rigid_fit
+from f2fcam.face.rigid import RigidTransform
+from f2fcam.face.state import Performance, Person
+from f2fcam.track.landmarks import IRISES
+
+ApertureName = Literal["mouth", "eye_left", "eye_right"]
+APERTURES: tuple[ApertureName, ...] = ("mouth", "eye_left", "eye_right")
+
+SOLID_MM = {"mouth": 3.0, "eye_left": 5.0, "eye_right": 5.0}
+"""Skin up to this far from lips or lid margin is the retrieved frame's alone."""
+FADED_MM = {"mouth": 12.0, "eye_left": 10.0, "eye_right": 10.0}
+"""Skin from this far on is the displayed frame's alone."""
+DEPTH_MM = {"mouth": 8.0, "eye_left": 2.0, "eye_right": 2.0}
+"""How far behind the rim's middle the inside's plane lies: front teeth, cornea."""
+LANDMARK_SPREAD_MM = 6.0
+"""How far a landmark's misfit reaches over the skin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aperture:
+    """One opening of the face model; `v` vertices of the level-2 mesh, numbered locally.
+
+    Attributes:
+        vertices: their level-2 numbers.
+        triangles: of the local vertices.
+        alpha: 1 where the retrieved frame alone is shown, falling to 0 at the patch's edge.
+        operator: local vertices as weighted sums of the level-0 vertices `columns`.
+        upper, lower: the rim's halves, local numbers, both from the person's right corner to the left one.
+        landmarks: numbers of the detector's points that lie on the patch.
+        landmark_operator: those points as weighted sums of the local vertices.
+        spread: carries the landmarks' misfit to the vertices.
+    """
+
+    name: ApertureName
+    vertices: Int32[np.ndarray, " v"]
+    triangles: Int32[np.ndarray, "m 3"]
+    alpha: Float32[np.ndarray, " v"]
+    columns: Int32[np.ndarray, " c"]
+    operator: sparse.csr_matrix
+    upper: Int32[np.ndarray, " a"]
+    lower: Int32[np.ndarray, " b"]
+    landmarks: Int32[np.ndarray, " l"]
+    landmark_operator: sparse.csr_matrix
+    spread: Float32[np.ndarray, "v l"]
+
+    @property
+    def has_jaw(self) -> bool:
+        """Whether the inside's lower half moves with the jaw."""
+        return self.name == "mouth"
+
+
+def apertures(model: FaceModel) -> dict[ApertureName, Aperture]:
+    """The model's three openings."""
+    return {name: build_aperture(model, name) for name in APERTURES}
+
+
+def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
+    """Cut an opening's surroundings out of the mean face."""
+    points = model.subdivide(model.mean)
+    loop = model.loops["lips" if name == "mouth" else name]
+    seeds = loop
+    if name == "mouth":
+        lips = np.maximum(model.regions["lips_upper"], model.regions["lips_lower"]) > 127
+        seeds = np.union1d(loop, np.flatnonzero(lips))
+    distance = _distance(points, points[seeds], FADED_MM[name])
+    near = distance < FADED_MM[name]
+    all_triangles = model.triangles(2)
+    inside = near[all_triangles].any(axis=1)
+    vertices, triangles = np.unique(all_triangles[inside], return_inverse=True)
+    alpha = 1 - _smoothstep(SOLID_MM[name], FADED_MM[name], distance[vertices])
+    alpha *= 1 - model.regions["nostrils"][vertices] / np.float32(255)
+    full = model.subdivision(2)[vertices]
+    columns = np.unique(full.indices)
+    operator = full[:, columns].tocsr()
+    upper, lower = _halves(points, loop)
+    local = np.full(len(points), -1, np.int32)
+    local[vertices] = np.arange(len(vertices), dtype=np.int32)
+    landmarks, landmark_operator = _landmarks(model, local, len(vertices))
+    spread = _spread(points[vertices], landmark_operator @ points[vertices])
+    return Aperture(
+        name=name,
+        vertices=vertices.astype(np.int32),
+        triangles=np.ascontiguousarray(triangles.reshape(-1, 3).astype(np.int32)),
+        alpha=alpha.astype(np.float32),
+        columns=columns.astype(np.int32),
+        operator=operator.astype(np.float32),
+        upper=local[upper],
+        lower=local[lower],
+        landmarks=landmarks,
+        landmark_operator=landmark_operator,
+        spread=spread,
+    )
+
+
+def _distance(points: np.ndarray, seeds: np.ndarray, limit: float) -> np.ndarray:
+    """Distance of every point to the nearest seed; infinite where it is surely above `limit`."""
+    out = np.full(len(points), np.inf)
+    low, high = seeds.min(axis=0) - limit, seeds.max(axis=0) + limit
+    close = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
+    for start in range(0, len(close), 2000):
+        part = close[start : start + 2000]
+        out[part] = np.linalg.norm(points[part, None] - seeds[None], axis=2).min(axis=1)
+    return out
+
+
+def _smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _halves(points: np.ndarray, loop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The loop's upper and lower half between its outermost vertices, corners in both, from right (-x) to left."""
+    right, left = int(np.argmin(points[loop, 0])), int(np.argmax(points[loop, 0]))
+    rolled = np.roll(loop, -right)
+    turn = (left - right) % len(loop)
+    one, other = rolled[: turn + 1], np.concatenate([rolled[:1], rolled[turn:][::-1]])
+    if points[one, 1].mean() > points[other, 1].mean():
+        return one, other
+    return other, one
+
+
+def _landmarks(model: FaceModel, local: np.ndarray, count: int) -> tuple[np.ndarray, sparse.csr_matrix]:
+    """The landmarks whose surface points lie on the patch, and where."""
+    corners = local[model.triangles(model.landmarks.level)[model.landmarks.triangle]]
+    found = (corners >= 0).all(axis=1) & model.landmark_valid
+    found[IRISES] = False
+    chosen = np.flatnonzero(found)
+    rows = np.repeat(np.arange(len(chosen)), 3)
+    weights = model.landmarks.barycentric[chosen].ravel().astype(np.float32)
+    operator = sparse.csr_matrix((weights, (rows, corners[chosen].ravel())), (len(chosen), count))
+    return chosen.astype(np.int32), operator
+
+
+def _spread(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Normalised Gaussian weights (v, l)."""
+    square = ((points[:, None] - landmarks[None]) ** 2).sum(axis=2)
+    weight = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)) / LANDMARK_SPREAD_MM**2)
+    return np.ascontiguousarray(weight / weight.sum(axis=1, keepdims=True), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An aperture's surface in one picture.
+
+    Attributes:
+        points: camera space, mm.
+        pixels: their projections.
+        normals: unit, camera space, outwards.
+        upper_inside, lower_inside: pixels of four points on the inside's plane, carried by the skull and by the jaw.
+    """
+
+    points: Float32[np.ndarray, "v 3"]
+    pixels: Float32[np.ndarray, "v 2"]
+    normals: Float32[np.ndarray, "v 3"]
+    upper_inside: Float[np.ndarray, "4 2"]
+    lower_inside: Float[np.ndarray, "4 2"]
+
+
+class PersonAperture:
+    """An aperture's geometry for one person: expression and pose in, places out."""
+
+    def __init__(self, model: FaceModel, person: Person, aperture: Aperture) -> None:
+        self.aperture = aperture
+        self.intrinsics = person.intrinsics
+        columns = aperture.columns
+        rest = model.mean[columns] + model.identity_basis[columns] @ np.asarray(person.identity, np.float32)
+        self._rest0 = np.ascontiguousarray(rest, np.float32)
+        self._basis0 = np.ascontiguousarray(model.expression_basis[columns].reshape(3 * len(columns), -1), np.float32)
+        teeth = model.lower_teeth_rows
+        self._teeth = teeth.mean + teeth.identity @ np.asarray(person.identity, np.float32)
+        self._teeth_basis = teeth.expression
+        self._plane = self._inside_plane(person)
+
+    def shape(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, "v 3"]:
+        """The vertices in model space, mm."""
+        coarse = self._rest0 + (self._basis0 @ np.asarray(expression, np.float32)).reshape(-1, 3)
+        operator = self.aperture.operator
+        out = np.empty((operator.shape[0], 3), np.float32)
+        sparse_times_points(operator.indptr, operator.indices, operator.data, coarse, out)
+        return out
+
+    def landmarks(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, "l 3"]:
+        """The aperture's landmarks in model space, mm."""
+        return self.aperture.landmark_operator @ self.shape(expression)
+
+    def shape_metric(self, rank: int) -> Float32[np.ndarray, "r 76"]:
+        """Q with |Q (a - b)|^2 close to the patch's mean squared motion in mm^2 between expressions a and b."""
+        weight = np.zeros(len(self._rest0))
+        np.add.at(weight, self.aperture.operator.indices, self.aperture.operator.data.clip(0))
+        weight = np.repeat(np.sqrt(weight / weight.sum()), 3)
+        _, singular, right = np.linalg.svd(self._basis0 * weight[:, None], full_matrices=False)
+        return (singular[:rank, None] * right[:rank]).astype(np.float32)
+
+    def jaw(self, expression: Float32[np.ndarray, " 76"]) -> RigidTransform:
+        """Motion of the lower teeth from the neutral face."""
+        return rigid_fit(self._teeth, self._teeth + self._teeth_basis @ np.asarray(expression, np.float32))
+
+    def place(
+        self, performance: Performance, misfit: Float32[np.ndarray, "l 2"] | None, intrinsics: Intrinsics | None = None
+    ) -> Placed:
+        """Where the surface lies in a picture; `misfit` (detected - fitted landmarks, pixels) corrects it."""
+        camera = self.intrinsics if intrinsics is None else intrinsics
+        rotation = performance.camera_from_model.rotation.astype(np.float32)
+        points = self.shape(performance.expression) @ rotation.T
+        points += performance.camera_from_model.translation.astype(np.float32)
+        if misfit is not None:
+            moved = self.aperture.spread @ np.asarray(misfit, np.float32)
+            points[:, :2] += moved * (points[:, 2:] / np.float32(camera.focal))
+        normals = np.empty_like(points)
+        vertex_normals(points, self.aperture.triangles, normals)
+        upper = performance.camera_from_model.apply(self._plane)
+        lower = upper
+        if self.aperture.has_jaw:
+            lower = performance.camera_from_model.apply(self.jaw(performance.expression).apply(self._plane))
+        shift = 0.0 if misfit is None else np.asarray(misfit, np.float64).mean(axis=0)
+        return Placed(
+            np.ascontiguousarray(points),
+            camera.project(points),
+            normals,
+            camera.project(upper) + shift,
+            camera.project(lower) + shift,
+        )
+
+    def _inside_plane(self, person: Person) -> np.ndarray:
+        """Four points in model space, mm: a square behind the neutral rim."""
+        rim = self.shape(person.neutral)[np.concatenate([self.aperture.upper, self.aperture.lower])].astype(np.float64)
+        middle = rim.mean(axis=0) - (0.0, 0.0, DEPTH_MM[self.aperture.name])
+        half = 0.35 * np.ptp(rim[:, 0])
+        return middle + half * np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+
+
+def affine(source: Float[np.ndarray, "n 2"], goal: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
+    """The affine map of the plane that takes `source` to `goal` in least squares."""
+    padded = np.column_stack([source, np.ones(len(source))])
+    return np.linalg.lstsq(padded, goal, rcond=None)[0].T

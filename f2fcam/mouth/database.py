@@ -1,0 +1,224 @@
+"""All mouths (or eyes) of a target's clip: descriptors, pixels, clusters and the appearance graph (section 8).
+
+A database is arrays only, so that a profile stores it without pickle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float32, Int32, Int64, UInt8
+
+from f2fcam.face.rigid import RigidTransform
+from f2fcam.face.state import Performance
+from f2fcam.mouth.aperture import APERTURES, ApertureName
+from f2fcam.mouth.descriptor import GAPS, chi_squared
+
+CLUSTERS = 10
+MOST_SAMPLES = 3000
+"""Descriptors that k-medoids looks at (`DECISIONS` 10)."""
+NEIGHBOURS = 16
+ROUNDS = 20
+
+W_SHAPE, W_ROTATION, W_MEASURES, W_GAZE = 1.0, 0.25, 1.5, 1.0
+"""Weights of the descriptor's terms, each in units of its spread in the clip."""
+W_PATTERN, W_CORRELATION = 1.0, 0.5
+"""Weights of what the appearance graph's edges add: patterns (chi-squared) and likeness of the pictures."""
+W_BLUR = 0.3
+"""Of a picture half as sharp as the clip's median."""
+SHORTAGE = 3.0
+"""A gap that is smaller in the retrieved frame than wanted counts this many times: what it hides cannot be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApertureDatabase:
+    """One opening's enrolled frames: n entries taken from a clip of f frames.
+
+    Attributes:
+        name: which opening.
+        frames: the entries' rows in the profile.
+        expression, rotation, translation, lighting: what was fitted to them.
+        misfit: detected - fitted landmarks, pixels, relative to the clip's median, smoothed over time, of all frames.
+        frame_gaze: where each of the clip's frames looks (zeros for the mouth); through blinks, interpolated.
+        shape, turn, measures, gaze: the entries' descriptors, each divided by its spread.
+        pattern: local binary pattern histograms. thumbnail: small pictures for cross-correlation.
+        blur: how much less sharp than the median an entry is, in octaves, at least 0.
+        metric: (r, 76) carries an expression to `shape`. scales: spread of shape, turn, measures, gaze.
+        slope, offset: carry the fitted landmarks' distances (mm) to the detected ones'.
+        cluster, medoids, neighbours: k-medoids and the appearance graph.
+        seam: see `interior.seam`.
+        pixels, start, size, corner: the crops, one after the other: first byte, width and height, place in the frame.
+    """
+
+    name: ApertureName
+    frames: Int32[np.ndarray, " n"]
+    expression: Float32[np.ndarray, "n 76"]
+    rotation: Float32[np.ndarray, "n 3 3"]
+    translation: Float32[np.ndarray, "n 3"]
+    lighting: Float32[np.ndarray, "n 9 3"]
+    misfit: Float32[np.ndarray, "f l 2"]
+    frame_gaze: Float32[np.ndarray, "f 2"]
+    shape: Float32[np.ndarray, "n r"]
+    turn: Float32[np.ndarray, "n 3"]
+    measures: Float32[np.ndarray, "n p"]
+    gaze: Float32[np.ndarray, "n 2"]
+    pattern: Float32[np.ndarray, "n b"]
+    thumbnail: Float32[np.ndarray, "n t"]
+    blur: Float32[np.ndarray, " n"]
+    metric: Float32[np.ndarray, "r 76"]
+    scales: Float32[np.ndarray, " 4"]
+    slope: Float32[np.ndarray, " p"]
+    offset: Float32[np.ndarray, " p"]
+    cluster: Int32[np.ndarray, " n"]
+    medoids: Int32[np.ndarray, " k"]
+    neighbours: Int32[np.ndarray, "n g"]
+    seam: Float32[np.ndarray, " n"]
+    pixels: UInt8[np.ndarray, " bytes"]
+    start: Int64[np.ndarray, " n"]
+    size: Int32[np.ndarray, "n 2"]
+    corner: Int32[np.ndarray, "n 2"]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def crop(self, entry: int) -> UInt8[np.ndarray, "h w 3"]:
+        """An entry's picture."""
+        width, height = (int(v) for v in self.size[entry])
+        start = int(self.start[entry])
+        return self.pixels[start : start + 3 * width * height].reshape(height, width, 3)
+
+    def performance(self, entry: int) -> Performance:
+        """What was fitted to an entry's frame."""
+        pose = RigidTransform(self.rotation[entry].astype(np.float64), self.translation[entry].astype(np.float64))
+        return Performance(self.expression[entry], pose, self.lighting[entry])
+
+    def entry_of(self, frame: int) -> int:
+        """The entry that was taken from a row of the profile, or -1."""
+        at = int(np.searchsorted(self.frames, frame))
+        return at if at < len(self.frames) and self.frames[at] == frame else -1
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All fields as arrays, for `from_arrays`."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> ApertureDatabase:
+        """The inverse of `to_arrays`; KeyError or ValueError where the arrays are no database."""
+        values = {field.name: np.asarray(arrays[field.name]) for field in fields(cls)}
+        name = str(values.pop("name"))
+        if name not in APERTURES:
+            raise ValueError(f"{name!r} is no opening of the face")
+        database = cls(name=name, **values)
+        database._check()
+        return database
+
+    def _check(self) -> None:
+        """ValueError where indices point outside."""
+        count = len(self.frames)
+        lengths = {len(getattr(self, f)) for f in ("expression", "shape", "cluster", "neighbours", "start", "size", "corner")}
+        ends = self.start + 3 * self.size.astype(np.int64).prod(axis=1)
+        fits = lengths == {count} and (not count or (ends.max() <= len(self.pixels) and self.start.min() >= 0))
+        linked = all(not a.size or (a.min() >= 0 and a.max() < count) for a in (self.medoids, self.neighbours))
+        if not (fits and linked):
+            raise ValueError("the mouth database's arrays do not fit each other")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A wanted appearance, in the database's units."""
+
+    shape: Float32[np.ndarray, " r"]
+    turn: Float32[np.ndarray, " 3"]
+    measures: Float32[np.ndarray, " p"]
+    gaze: Float32[np.ndarray, " 2"]
+
+
+def distances(database: ApertureDatabase, query: Query, entries: np.ndarray | slice) -> Float32[np.ndarray, " m"]:
+    """D_p + D_m of the wanted appearance to entries, and what a blurred picture costs."""
+    gaps = GAPS[database.name]
+    apart = database.measures[entries] - query.measures
+    total = W_MEASURES * (apart * apart).sum(axis=1)
+    short = np.minimum(apart[:, gaps], 0)
+    total += W_MEASURES * (SHORTAGE - 1) * (short * short).sum(axis=1)
+    total += W_SHAPE * ((database.shape[entries] - query.shape) ** 2).sum(axis=1)
+    total += W_ROTATION * ((database.turn[entries] - query.turn) ** 2).sum(axis=1)
+    total += W_GAZE * ((database.gaze[entries] - query.gaze) ** 2).sum(axis=1)
+    return total + W_BLUR * database.blur[entries]
+
+
+def edges(database: ApertureDatabase, entry: int, others: np.ndarray) -> Float32[np.ndarray, " m"]:
+    """Appearance graph: how visible a change from an entry's picture to others' would be."""
+    both = np.concatenate([database.shape, database.measures], axis=1) if len(others) > 64 else None
+    if both is None:
+        apart = ((database.shape[others] - database.shape[entry]) ** 2).sum(axis=1)
+        apart += ((database.measures[others] - database.measures[entry]) ** 2).sum(axis=1)
+    else:
+        apart = ((both[others] - both[entry]) ** 2).sum(axis=1)
+    pattern = chi_squared(database.pattern[entry], database.pattern[others])
+    likeness = database.thumbnail[others] @ database.thumbnail[entry]
+    return apart + W_PATTERN * pattern + W_CORRELATION * (1 - likeness)
+
+
+def embedding(
+    shape: np.ndarray, turn: np.ndarray, measures: np.ndarray, gaze: np.ndarray, pattern: np.ndarray
+) -> Float32[np.ndarray, "n e"]:
+    """Vectors whose squared distances are D; the patterns' by Hellinger's, which chi-squared is to first order."""
+    parts = [
+        np.sqrt(W_SHAPE) * shape,
+        np.sqrt(W_ROTATION) * turn,
+        np.sqrt(W_MEASURES) * measures,
+        np.sqrt(W_GAZE) * gaze,
+        np.sqrt(W_PATTERN) * np.sqrt(pattern),
+    ]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def squared_distances(a: Float32[np.ndarray, "n e"], b: Float32[np.ndarray, "m e"]) -> Float32[np.ndarray, "n m"]:
+    """All squared Euclidean distances."""
+    out = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * (a @ b.T)
+    return np.maximum(out, 0)
+
+
+def k_medoids(vectors: Float32[np.ndarray, "n e"], count: int = CLUSTERS) -> tuple[np.ndarray, np.ndarray]:
+    """Each vector's cluster (n,) and the medoids (k,): alternating k-medoids (Park and Jun 2009), farthest-first start.
+
+    Looks at `MOST_SAMPLES` evenly spread vectors; the others join the nearest medoid.
+    """
+    sample = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), MOST_SAMPLES)).astype(np.int64))
+    apart = squared_distances(vectors[sample], vectors[sample])
+    medoids = [int(apart.sum(axis=1).argmin())]
+    while len(medoids) < min(count, len(sample)):
+        nearest = apart[medoids].min(axis=0)
+        if nearest.max() <= 0:
+            break
+        medoids.append(int(nearest.argmax()))
+    chosen = np.array(medoids)
+    for _ in range(ROUNDS):
+        owner = apart[chosen].argmin(axis=0)
+        owner[chosen] = np.arange(len(chosen))
+        moved = chosen.copy()
+        for k in range(len(chosen)):
+            members = np.flatnonzero(owner == k)
+            moved[k] = members[apart[np.ix_(members, members)].sum(axis=1).argmin()]
+        if (moved == chosen).all():
+            break
+        chosen = moved
+    medoid_rows = sample[chosen]
+    return squared_distances(vectors, vectors[medoid_rows]).argmin(axis=1).astype(np.int32), medoid_rows.astype(np.int32)
+
+
+def nearest_neighbours(vectors: Float32[np.ndarray, "n e"], count: int = NEIGHBOURS) -> Int32[np.ndarray, "n g"]:
+    """Each vector's nearest others, nearest first, in blocks; rows are padded with the vector itself."""
+    out = np.empty((len(vectors), count), np.int32)
+    kept = min(count, len(vectors) - 1)
+    for start in range(0, len(vectors), 512):
+        rows = np.arange(start, min(start + 512, len(vectors)))
+        apart = squared_distances(vectors[rows], vectors)
+        apart[np.arange(len(rows)), rows] = np.inf
+        out[rows] = rows[:, None]
+        if kept > 0:
+            near = np.argpartition(apart, kept - 1, axis=1)[:, :kept]
+            order = np.take_along_axis(apart, near, axis=1).argsort(axis=1, kind="stable")
+            out[rows, :kept] = np.take_along_axis(near, order, axis=1)
+    return out

@@ -1,0 +1,169 @@
+"""Which enrolled frame shows the wanted mouth or eye: frame-to-cluster match and in-between frame (section 8).
+
+`retrieve(state, ...) -> (state, choice)`: the state is explicit, time is an argument, the cost per frame is constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from f2fcam.face.state import Performance
+from f2fcam.mouth.aperture import PersonAperture
+from f2fcam.mouth.database import W_MEASURES, W_SHAPE, ApertureDatabase, Query, distances, edges
+from f2fcam.mouth.descriptor import PAIRS, rotation_vectors
+
+DISPLAYED = -1
+"""Entry that stands for the displayed frame's own pixels."""
+NONE = -2
+
+CLUSTERS_SEARCHED = 2
+OWN_ENOUGH = 0.02
+"""The displayed frame's own mouth is shown if it is as near as this, whatever else is nearer."""
+OWN_FAVOUR = 0.5
+"""Factor on the displayed frame's distance: it needs no match of pose, light or seam."""
+KEEP_FAVOUR, KEEP_SLACK = 0.65, 0.03
+"""What is shown stays unless another frame's distance is below this share of its own, less the slack."""
+BETWEEN_SLACK = 1.25
+"""An in-between frame may be this much farther from what is wanted than the goal."""
+W_COHERENCE = 0.3
+"""Of likeness to the last retrieved frame, while the mouth moves little (w_c of the paper)."""
+FADE_S = 0.1
+"""How long a change of frame takes."""
+SUCCESSIVE = 2
+"""Entries this many frames of the clip apart follow each other without a fade."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalState:
+    """What one output picture hands to the next.
+
+    Attributes:
+        entry: what is shown: an entry, `DISPLAYED`, or `NONE` at the start.
+        previous: what it replaces, while `mix` < 1.
+        mix: the share of `entry`.
+        time_s: of the last output picture.
+        row: the target frame that was displayed.
+    """
+
+    entry: int = NONE
+    previous: int = NONE
+    mix: float = 1.0
+    time_s: float = 0.0
+    row: int = -1
+
+
+def make_query(
+    database: ApertureDatabase, geometry: PersonAperture, expression: Float32[np.ndarray, " 76"], row: int, pose: np.ndarray
+) -> Query:
+    """What an expression looks like in the displayed target frame `row` with head rotation `pose`."""
+    return Query(
+        (database.metric @ expression) / database.scales[0],
+        rotation_vectors(pose[None])[0] / database.scales[1],
+        wanted_measures(database, geometry, expression) / database.scales[2],
+        database.frame_gaze[row] / database.scales[3],
+    )
+
+
+def wanted_measures(
+    database: ApertureDatabase, geometry: PersonAperture, expression: Float32[np.ndarray, " 76"]
+) -> Float32[np.ndarray, " p"]:
+    """The distances, in mm, that the detector would find between the landmarks of an expression."""
+    points = geometry.landmarks(expression)
+    place = {int(number): k for k, number in enumerate(geometry.aperture.landmarks)}
+    pairs = PAIRS[database.name]
+    apart = [
+        np.linalg.norm(points[place[a]] - points[place[b]]) if a in place and b in place else 0.0 for a, b in pairs
+    ]
+    return database.slope * np.array(apart, np.float32) + database.offset
+
+
+def own_distance(
+    database: ApertureDatabase, geometry: PersonAperture, query: Query, performance: Performance
+) -> float:
+    """Distance of the displayed frame's own mouth: same head, same light, so only shape counts."""
+    shape = (database.metric @ performance.expression) / database.scales[0]
+    measures = wanted_measures(database, geometry, performance.expression) / database.scales[2]
+    apart = W_SHAPE * ((shape - query.shape) ** 2).sum() + W_MEASURES * ((measures - query.measures) ** 2).sum()
+    return float(apart)
+
+
+def retrieve(
+    state: RetrievalState,
+    database: ApertureDatabase,
+    geometry: PersonAperture,
+    row: int,
+    displayed: Performance,
+    expression: Float32[np.ndarray, " 76"],
+    time_s: float,
+) -> RetrievalState:
+    """What to show of the opening when the target frame `row` is to wear `expression`."""
+    query = make_query(database, geometry, expression, row, displayed.camera_from_model.rotation)
+    own = own_distance(database, geometry, query, displayed)
+    passed = max(time_s - state.time_s, 0.0)
+    mix = min(state.mix + passed / FADE_S, 1.0)
+    state = replace(state, mix=mix, time_s=time_s, previous=NONE if mix >= 1 else state.previous)
+    if len(database) == 0:
+        return RetrievalState(DISPLAYED, time_s=time_s, row=row)
+    if mix < 1:
+        return replace(state, row=row)
+    entry = _choose(state, database, query, own, row)
+    return replace(_change(state, database, entry, row), row=row)
+
+
+def _choose(state: RetrievalState, database: ApertureDatabase, query: Query, own: float, row: int) -> int:
+    """The entry to show now, or `DISPLAYED`."""
+    if own <= OWN_ENOUGH:
+        return DISPLAYED
+    last = state.entry if state.entry >= 0 else database.entry_of(state.row)
+    candidates, cost = _match(database, query, last)
+    goal = int(candidates[cost.argmin()])
+    best = float(cost.min())
+    own_cost = OWN_FAVOUR * own
+    if state.entry == DISPLAYED:
+        own_cost = KEEP_FAVOUR * own_cost - KEEP_SLACK
+    if own_cost <= best:
+        return DISPLAYED
+    if state.entry >= 0:
+        kept = float(distances(database, query, np.array([state.entry]))[0])
+        if KEEP_FAVOUR * kept - KEEP_SLACK <= best:
+            return state.entry
+    if last < 0 or last == goal:
+        return goal
+    return in_between(database, query, last, goal, BETWEEN_SLACK * best + KEEP_SLACK)
+
+
+def _match(database: ApertureDatabase, query: Query, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """Entries of the best clusters, and the last one's neighbours, with their distances."""
+    to_medoids = distances(database, query, database.medoids)
+    best = np.argsort(to_medoids)[:CLUSTERS_SEARCHED]
+    candidates = np.flatnonzero(np.isin(database.cluster, best))
+    if last >= 0:
+        candidates = np.union1d(candidates, database.neighbours[last])
+    cost = distances(database, query, candidates)
+    if last >= 0:
+        still = np.exp(-float(((database.measures[last] - query.measures) ** 2).sum()) * W_MEASURES)
+        cost += W_COHERENCE * still * (1 - database.thumbnail[candidates] @ database.thumbnail[last])
+    return candidates, cost
+
+
+def in_between(database: ApertureDatabase, query: Query, last: int, goal: int, limit: float) -> int:
+    """The neighbour of both with the least sum of edges to the last frame and to the goal, no farther than `limit`."""
+    near = np.unique(np.concatenate([database.neighbours[last], database.neighbours[goal], [goal]]))
+    near = near[(distances(database, query, near) <= limit) | (near == goal)]
+    total = edges(database, last, near) + edges(database, goal, near)
+    total[near == goal] -= 1e-6
+    return int(near[total.argmin()])
+
+
+def _change(state: RetrievalState, database: ApertureDatabase, entry: int, row: int) -> RetrievalState:
+    """Show `entry` from now on: at once where it follows what was shown, else fading."""
+    if entry == state.entry or state.entry == NONE:
+        return replace(state, entry=entry, previous=NONE, mix=1.0)
+    then = state.row if state.entry == DISPLAYED else int(database.frames[state.entry])
+    now = row if entry == DISPLAYED else int(database.frames[entry])
+    if abs(then - now) <= SUCCESSIVE:
+        return replace(state, entry=entry, previous=NONE, mix=1.0)
+    return replace(state, entry=entry, previous=state.entry, mix=0.0)
