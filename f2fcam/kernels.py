@@ -7,22 +7,69 @@ so the folder's name carries a hash of every kernel's source, the versions and t
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import platform
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+KEPT_FOLDERS = 4
+"""Caches of so many versions stay, newest first."""
+
+
+def kernel_files() -> list[Path]:
+    """The modules with compiled code."""
+    return [p for p in sorted(PACKAGE.rglob("*.py")) if b"njit(" in p.read_bytes() and p != Path(__file__).resolve()]
+
+
+def cold_modules() -> list[str]:
+    """Modules with cached kernels of which none is in the cache yet."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    warm = {path.name.split(".")[0] for path in folder.rglob("*.nbi")} if folder.name else set()
+    return [
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in kernel_files()
+        if b"cache=True" in path.read_bytes() and path.stem not in warm
+    ]
+
+
+def compile_all(progress: Callable[[int, int], None]) -> list[str]:
+    """Import every module with kernels, which compiles those of explicit signature; clear away old caches."""
+    files = kernel_files()
+    for number, path in enumerate(files):
+        progress(number, len(files))
+        importlib.import_module("f2fcam." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    progress(len(files), len(files))
+    _remove_old_caches()
+    return [path.stem for path in files]
+
+
+def _remove_old_caches() -> None:
+    current = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if not current.name.startswith("kernels-"):
+        return
+    folders = sorted(current.parent.glob("kernels-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in folders[KEPT_FOLDERS:]:
+        if folder != current:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def processor_flags() -> set[str]:
+    """Instruction sets as Linux names them; empty elsewhere."""
+    words = _processor().replace(":", " ").split()
+    return set(words)
 
 
 def cache_folder(root: Path) -> Path:
     """The folder below `root` for the kernels as they are now."""
     digest = hashlib.sha256()
-    package = Path(__file__).resolve().parent
-    for path in sorted(package.rglob("*.py")):
-        source = path.read_bytes()
-        if b"njit" in source:
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + source)
+    for path in kernel_files():
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     for item in (_version("numba"), _version("llvmlite"), _version("numpy"), sys.version, _processor()):
         digest.update(item.encode() + b"\0")
     return root / f"kernels-{digest.hexdigest()[:16]}"

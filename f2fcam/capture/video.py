@@ -283,6 +283,15 @@ def probe(path: str | Path) -> SourceInfo:
         return video.info
 
 
+def comment_of(path: str | Path) -> str:
+    """The file's `comment` tag, empty where it has none."""
+    try:
+        with av.open(str(path), mode="r") as container:
+            return container.metadata.get("comment", "")
+    except av.error.FFmpegError as error:
+        raise _as_input_error(Path(path), error) from error
+
+
 def to_rgb(
     picture: av.VideoFrame, size: tuple[int, int] | None = None, scaler: VideoReformatter | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:

@@ -35,7 +35,7 @@ class VideoWriter:
     """Writes pictures to `path`; it appears there, replacing what was, when `close` is called and not before.
 
     `audio_from` is a video whose sound packets are copied; `range_s` says which part of it the pictures come from. Pictures
-    without a time are `1 / fps` apart. As a context manager it closes, or on an exception removes what it wrote.
+    without a time are `1 / fps` apart. `comment` goes into the file's tags: `trust.verify.LABEL` for what was acted. As a context manager it closes, or on an exception removes what it wrote.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class VideoWriter:
         crf: int | None = None,
         preset: str | None = None,
         coding: Coding | None = None,
+        comment: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.size = size
@@ -63,6 +64,8 @@ class VideoWriter:
         self._sound: _Sound | None = None
         try:
             with self._explained():
+                if comment:
+                    self._opened.metadata["comment"] = comment
                 self._stream = self._add_picture_stream(intra_only, crf, preset)
                 if audio_from is not None:
                     self._sound = _Sound.copied(audio_from, self._opened, range_s)

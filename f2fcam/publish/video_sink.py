@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from f2fcam.publish.video import VideoWriter
+from f2fcam.trust.verify import LABEL
 from f2fcam.yuv import Coding
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,8 @@ class VideoSink:
         self.device, self.size = path, size
         self._fps = fps
         self._start_ns: int | None = None
-        self._writer = VideoWriter(path, size, fps, preset="veryfast", coding=Coding("bt601", full_range=False))
+        coding = Coding("bt601", full_range=False)
+        self._writer = VideoWriter(path, size, fps, preset="veryfast", coding=coding, comment=LABEL)
         self._last = bytearray()
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:

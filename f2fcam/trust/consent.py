@@ -64,6 +64,15 @@ def read_consent(path: str | Path) -> Consent:
     return consent
 
 
+def given_consent(own: bool, path: str | Path | None) -> Consent:
+    """The consent that enrolment was given: `--self` or `--consent FILE.toml`, exactly one."""
+    if own == (path is not None):
+        what = "Both --self and --consent were given." if own else "No consent was given."
+        hint = "Give --self if it is your own face, else --consent FILE.toml with what the person agreed to."
+        raise ConfigError(what, hint=hint)
+    return self_consent() if path is None else read_consent(path)
+
+
 def consent_from_table(table: dict[str, Any], where: str) -> Consent:
     """Check a table's fields; `where` names it in errors."""
     fields = (*_TEXTS, "expires")
