@@ -85,12 +85,14 @@ def _parse(line: bytes) -> Message | None:
 class Child:
     """A process of ours with a channel to it, in a session of its own so that Ctrl-C reaches us alone.
 
+    `setup` is its last argument, as JSON; `inherit` are the descriptors that it mentions.
+
     Attributes:
         channel: our end, not blocking.
         log: what it wrote to standard output and error.
     """
 
-    def __init__(self, command: list[str], inherit: tuple[int, ...], log: Path) -> None:
+    def __init__(self, command: list[str], setup: Message, inherit: tuple[int, ...], log: Path) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self.channel = Channel(ours)
@@ -106,7 +108,7 @@ class Child:
             log.replace(log.with_suffix(".1.log"))
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
+                [*command, json.dumps(setup)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -161,10 +163,10 @@ class Child:
         self.channel.close()
 
 
-def channel_to_parent() -> Channel:
-    """The channel of a process that `Child` started; Ctrl-C is its parent's business."""
+def from_parent() -> tuple[Channel, Message]:
+    """The channel and the setup of a process that `Child` started; Ctrl-C is its parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return Channel(socket.socket(fileno=int(os.environ[CHANNEL_VARIABLE])))
+    return Channel(socket.socket(fileno=int(os.environ[CHANNEL_VARIABLE]))), json.loads(sys.argv[-1])
 
 
 def die_with_parent() -> None:

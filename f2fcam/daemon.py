@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from f2fcam.channel import Child, channel_to_parent
+from f2fcam.channel import Child, from_parent
 from f2fcam.config import StartConfig
 from f2fcam.control import error_from, error_message, runtime_folder
 from f2fcam.errors import F2FError
@@ -28,9 +28,9 @@ def start_detached(config: StartConfig, *, engine: list[str] | None = None) -> s
 
     Raises what keeps it from starting.
     """
-    daemon = Child([sys.executable, "-m", "f2fcam.daemon"], (), runtime_folder() / "supervisor.log")
     values = dataclasses.asdict(config) | {"profiles": str(config.profiles) if config.profiles else None}
-    daemon.channel.send({"config": values, "engine": engine})
+    setup = {"config": values, "engine": engine}
+    daemon = Child([sys.executable, "-m", "f2fcam.daemon"], setup, (), runtime_folder() / "supervisor.log")
     with contextlib.closing(daemon.channel):
         device = _first_picture(daemon)
     daemon.let_go()
@@ -56,10 +56,7 @@ def _first_picture(daemon: Child) -> str | None:
 def main() -> int:
     """The process of a detached camera."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    channel = channel_to_parent()
-    setup = next(channel.messages(), None)
-    if setup is None:
-        return 0
+    channel, setup = from_parent()
     values = setup["config"]
     values |= {"size": tuple(values["size"]), "profiles": Path(values["profiles"]) if values["profiles"] else None}
     try:

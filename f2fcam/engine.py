@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from f2fcam.capture import FrameSource
-from f2fcam.channel import Channel, Message, channel_to_parent, die_with_parent
+from f2fcam.channel import Channel, Message, die_with_parent, from_parent
 from f2fcam.control import error_message
 from f2fcam.errors import F2FError, InputError
 from f2fcam.frame import Frame, i420_from_rgb
@@ -77,7 +77,7 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineSetup:
-    """What the supervisor asks for; the first message on the channel, beside the ring.
+    """What the supervisor asks for; beside the ring.
 
     Attributes:
         profiles: folder of profiles, or None for the usual places.
@@ -306,12 +306,9 @@ def main(open_pipeline: Callable[[EngineSetup], Pipeline], open_source: Callable
     die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     cv2.setNumThreads(1)
-    channel = channel_to_parent()
-    first = next(channel.messages(), None)
-    if first is None:
-        return 0
-    ring = Ring(RingFiles(*first.pop("ring")))
-    values: dict[str, Any] = {**first, "size": tuple(first["size"])}
+    channel, values = from_parent()
+    ring = Ring(RingFiles(*values.pop("ring")))
+    values["size"] = tuple(values["size"])
     setup = EngineSetup(**values)
     try:
         source = open_source(setup.source)  # a missing webcam shows before the models are loaded

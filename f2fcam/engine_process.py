@@ -90,8 +90,7 @@ class EngineProcess:
         self.state, self.report = State.STARTING, {}
         self._since = self._heard = now
         files = self._ring.files.as_tuple()
-        self._child = Child(self._command, files, self.log_file)
-        self._child.channel.send({"ring": files, **setup})
+        self._child = Child(self._command, {"ring": files, **setup}, files, self.log_file)
 
     def send(self, command: str) -> None:
         """Pass a command on: `pause`, `resume`, `recalibrate`."""

@@ -87,9 +87,9 @@ class Supervisor:
     def run(self) -> int:
         """Serve until stopped; 0, or the error that made it impossible is raised."""
         with contextlib.ExitStack() as stack:
+            stack.callback(self._close_clients)  # last of all: who asked for the end sees that it is reached
             self._control = ControlServer()
             stack.callback(self._control.close)
-            stack.callback(self._close_clients)
             wake = stack.enter_context(self._catch_signals())
             self._sink: FrameSink | None = self._open_sink()
             stack.callback(self._close_sink)

@@ -6,6 +6,7 @@ does the next thing. At its end the camera is told to stop by SIGTERM, as a user
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,10 +14,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -28,7 +31,7 @@ from f2fcam.daemon import start_detached
 from f2fcam.engine_process import Limits
 from f2fcam.errors import ConfigError, DeviceError, F2FError, ProfileError
 from f2fcam.supervisor import Supervisor
-from f2fcam.trust.badge import stamp_i420
+from f2fcam.trust.badge import badge_box, stamp_i420, stamp_rgb
 from f2fcam.trust.placeholder import placeholder_i420
 from tests.fake_engine import index_in
 
@@ -435,6 +438,32 @@ def test_detached_camera_runs_on_until_it_is_stopped():
     request("stop")
     with pytest.raises(F2FError, match="No camera is running"):
         request("status")
+
+
+def test_preview_shows_the_running_camera():
+    url = start_detached(options(sink="preview:0"), engine=ENGINE)
+    assert url is not None
+    try:
+        with urllib.request.urlopen(url + "status", timeout=LIMIT_S) as answer:
+            status = json.load(answer)
+        assert status["profile"] == "good" and status["device"] == url
+        with urllib.request.urlopen(url + "stream", timeout=LIMIT_S) as answer:
+            assert answer.readline().startswith(b"--")
+    finally:
+        request("stop")
+
+
+def test_recording_of_a_file_is_finished_and_carries_the_badge(tmp_path: Path):
+    path = tmp_path / "out.mp4"
+    assert Supervisor(options(sink=str(path), source="fake:60"), engine=ENGINE).run() == 0
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="gray").astype(int) for frame in container.decode(video=0)]
+    assert len(frames) > 5 and index_in(frames[-1]) == 59
+    x0, y0, x1, y1 = badge_box(*SIZE)
+    marked = np.full((SIZE[1], SIZE[0], 3), 200, np.uint8)
+    stamp_rgb(marked)
+    for frame in frames:
+        assert np.corrcoef(frame[y0:y1, x0:x1].ravel(), marked[y0:y1, x0:x1, 1].ravel())[0, 1] > 0.9
 
 
 def test_detached_camera_tells_why_it_cannot_start():

@@ -36,9 +36,9 @@ class ProcessSink:
         self._ring = Ring.create(*size)
         files = self._ring.files.as_tuple()
         command = [sys.executable, "-m", "f2fcam.publish.worker"]
-        self._child = Child(command, (*files, *inherit), runtime_folder() / f"{kind}.log")
+        setup = {"kind": kind, "ring": files, "fps": fps, "options": options or {}}
+        self._child = Child(command, setup, (*files, *inherit), runtime_folder() / f"{kind}.log")
         self.pid = self._child.pid
-        self._child.channel.send({"kind": kind, "ring": files, "fps": fps, "options": options or {}})
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
         """Show one picture; a sink that keeps time has used it when this returns."""

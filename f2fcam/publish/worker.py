@@ -7,7 +7,7 @@ import select
 import signal
 import sys
 
-from f2fcam.channel import Channel, channel_to_parent
+from f2fcam.channel import Channel, from_parent
 from f2fcam.control import error_message
 from f2fcam.errors import F2FError
 from f2fcam.publish import FrameSink
@@ -18,10 +18,7 @@ def main() -> int:
     """Serve until the parent says `close` or is gone; either way the sink is finished."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent decides: it may have frames to come
-    channel = channel_to_parent()
-    setup = next(channel.messages(), None)
-    if setup is None:
-        return 0
+    channel, setup = from_parent()
     ring = Ring(RingFiles(*setup["ring"]))
     try:
         sink = _open(setup["kind"], (ring.width, ring.height), setup["fps"], setup["options"])
