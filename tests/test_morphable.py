@@ -82,8 +82,8 @@ def test_bases_have_full_rank_and_sensible_sizes(model: FaceModel) -> None:
     assert np.linalg.matrix_rank(identity) == 80
     assert np.linalg.matrix_rank(moving, tol=0.3) == 76
     assert np.linalg.matrix_rank(np.column_stack([identity, moving]), tol=0.05) == 156
-    assert 0.3 < np.abs(identity).max(0).min() and np.abs(identity).max() < 20
-    assert 0.9 < np.abs(moving).max(0).min() and np.abs(moving).max() < 45
+    assert np.abs(identity).max(0).min() > 0.3 and np.abs(identity).max() < 20
+    assert np.abs(moving).max(0).min() > 0.9 and np.abs(moving).max() < 45
 
 
 def test_the_mean_is_mirror_symmetric_and_the_mirror_is_an_involution(model: FaceModel) -> None:
@@ -93,11 +93,11 @@ def test_the_mean_is_mirror_symmetric_and_the_mirror_is_an_involution(model: Fac
 
 def test_left_and_right_expressions_mirror_each_other(model: FaceModel) -> None:
     for i, name in enumerate(model.expression_names):
-        if not name.endswith("Left") or name in ("jawLeft", "mouthLeft"):
+        if not name.endswith("Left"):
             continue
         j = model.expression_names.index(name.replace("Left", "Right"))
         left, right = model.expression_basis[..., i], model.expression_basis[..., j]
-        np.testing.assert_allclose(left[model.mirror0] * MIRROR, right, atol=0.25, err_msg=name)
+        np.testing.assert_allclose(left[model.mirror0] * MIRROR, right, atol=0.05, err_msg=name)
 
 
 def test_identity_components_are_even_or_odd(model: FaceModel) -> None:
@@ -155,7 +155,7 @@ def test_landmarks_are_symmetric_and_inner_lips_follow_their_own_lip(model: Face
     opened = expression(model, jawOpen=1) @ marks.expression.transpose(2, 0, 1).reshape(76, -1)
     drop = opened.reshape(-1, 3)[:, 1]
     upper, lower = list(INNER_LIP_UPPER[2:-2]), list(INNER_LIP_LOWER[2:-2])
-    assert drop[upper].min() > -4 and drop[lower].max() < -10
+    assert drop[upper].min() > -6 and drop[lower].max() < -10
 
 
 def test_lid_landmarks_meet_in_a_blink(model: FaceModel) -> None:
@@ -230,7 +230,7 @@ def test_texture_coordinates_are_injective_where_they_hold(model: FaceModel) -> 
     one, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
     assert model.uv.min() >= 0 and model.uv.max() <= 1
-    assert (area > 1e-9).mean() < 2e-4 or (area < -1e-9).mean() < 2e-4
+    assert (area < 0).all()  # v points down: the face is seen from outside, unfolded
     inner = (model.regions["inner_face"] > 128)[model.triangles(2)].all(1)
     assert model.textured[inner].all()
 

@@ -120,7 +120,6 @@ def skin_arrays(wheel: Wheel, shapes: Shapes, level: QuadLevel) -> Arrays:
     weights = face_weights(base, quads)
     functions, values = laplacian_functions(mean[:skin], quads, weights, wheel.mirror, SMOOTH_FUNCTIONS)
     look: Appearance = appearance(masks, functions, values)
-    kept_masks = {name: mask for name, mask in masks.items() if not name.startswith("side_")}
     textured, uv = texture_coordinates(level, quads, base, base2)
     teeth = _span("teeth_lower").start + skin, _span("teeth_upper").stop + skin
     return {
@@ -138,8 +137,8 @@ def skin_arrays(wheel: Wheel, shapes: Shapes, level: QuadLevel) -> Arrays:
         "albedo_smooth_colors": look.smooth_colors.astype(np.float32),
         "albedo_masks": quantised(look.masks, dtype=np.uint8),
         "albedo_mask_colors": look.mask_colors.astype(np.float32),
-        "region_names": np.array(list(kept_masks)),
-        "regions": np.stack([np.round(np.clip(m, 0, 1) * 255).astype(np.uint8) for m in kept_masks.values()]),
+        "region_names": np.array(list(masks)),
+        "regions": np.stack([np.round(np.clip(m, 0, 1) * 255).astype(np.uint8) for m in masks.values()]),
         **{f"loop_{name}": loop.astype(np.uint16) for name, loop in loops.items()},
         "face_triangles0": transfer_triangles(masks, quads),
         "lip_contacts0": contact_pairs(rings0(quads, loops0["lips"], 2)[2], base, base),

@@ -90,8 +90,7 @@ def observe(model: FaceModel, scene: Scene, count: int, seed: int) -> Observatio
 
 def allowed_vertices(model: FaceModel, lips: Aperture, eyes: dict[str, Aperture], face: np.ndarray) -> list[np.ndarray]:
     """Level-2 candidates of each landmark: the face, but margins only for inner-lip and lid landmarks."""
-    hidden = (lips.ring < 2) | np.minimum(eyes["left"].ring, eyes["right"].ring).__lt__(0)
-    general = np.flatnonzero(face & ~hidden)
+    general = np.flatnonzero(face & (lips.ring >= 2))
     allowed = [general] * SKIN_LANDMARKS
     margin = (lips.ring >= 1 * RING) & (lips.ring <= int(2.6 * RING))
     for side, ids in INNER_LIP.items():

@@ -78,7 +78,6 @@ def identity(
 ) -> Identity:
     """PCA of `people` (aligned) and their mirror images, then Laplacian directions orthogonal to it."""
     weights = face_weights(mean[: quads.max() + 1], quads)
-    skin = len(weights)
     centred = people - mean
     mirrored = centred[:, mirror] * np.array([-1, 1, 1], np.float32)
     parts = [_principal((centred + sign * mirrored) / 2, weights) for sign in (1, -1)]
@@ -92,7 +91,7 @@ def identity(
     smooth = smooth_directions(mean, quads, weights, pca)
     result = fix_signs(np.concatenate([pca, smooth], axis=-1))
     residual[-1] = _residual_mm(held_out - mean, result, weights)
-    assert result.shape == (len(mean), 3, TOTAL) and skin <= len(mean)
+    assert result.shape == (len(mean), 3, TOTAL)
     return Identity(mean, result, held, residual)
 
 

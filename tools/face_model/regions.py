@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,7 @@ def brow_distance(points: np.ndarray) -> np.ndarray:
     """Distance in front view (mm) to the left brow's line, thinner towards its tail."""
     line = np.array(BROW)
     best = np.full(len(points), np.inf)
-    for k, (a, b) in enumerate(zip(line[:-1], line[1:], strict=True)):
+    for k, (a, b) in enumerate(itertools.pairwise(line)):
         t = np.clip(((points[:, :2] - a) @ (b - a)) / ((b - a) @ (b - a)), 0, 1)
         away = np.linalg.norm(points[:, :2] - a - t[:, None] * (b - a), axis=1)
         best = np.minimum(best, away * (1 + 0.22 * (k + t)))
@@ -92,7 +93,6 @@ def moved_by(wheel: Wheel, level: QuadLevel, *targets: str) -> np.ndarray:
 def paint(wheel: Wheel, level: QuadLevel, points: np.ndarray, loops: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """All region masks (n,) in 0..1 at level 2; `points` is the base mesh there."""
     x, y, z = points.T
-    left = smoothstep(-1.5, 1.5, x)
     lips, eyes = (
         aperture(level, loops["lips"], points),
         {side: aperture(level, loops[f"eye_{side}"], points) for side in ("left", "right")},
@@ -134,7 +134,6 @@ def paint(wheel: Wheel, level: QuadLevel, points: np.ndarray, loops: dict[str, n
     inside = np.minimum(inside, smoothstep(1 * RING, 2.2 * RING, lips.ring))
     frontal = np.clip(level.from_level0 @ front(wheel.base.vertices[wheel.skin]), 0, 1)
     masks["inner_face"] = frontal * (1 - outside) * inside * (1 - masks["nostrils"])
-    masks["side_left"], masks["side_right"] = left * (z > 40), (1 - left) * (z > 40)
     return masks
 
 
@@ -152,7 +151,7 @@ def rings0(quads: np.ndarray, loop: np.ndarray, count: int) -> list[np.ndarray]:
         for k in range(4):
             neighbours.setdefault(int(quad[k]), []).append(int(quad[(k + 1) % 4]))
             neighbours.setdefault(int(quad[k]), []).append(int(quad[k - 1]))
-    taken = set(int(v) for v in loop)
+    taken = {int(v) for v in loop}
     rings = [np.array(loop)]
     for _ in range(count):
         following = []

@@ -18,7 +18,9 @@ ENLARGE_MM = 75.0
 def texture_coordinates(
     level: QuadLevel, quads0: np.ndarray, base: np.ndarray, base2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which level-2 triangles have a texture of their own (m,), and level-2 coordinates (n, 2) in [0, 1], v downwards, upright, the person's left at the picture's right.
+    """Which level-2 triangles have a texture of their own (m,), and coordinates (n, 2) of all level-2 vertices.
+
+    They lie in [0, 1], v downwards; the face is upright, the person's left at the picture's right.
 
     The front half is a disc with three holes: its rim goes to a circle, the rest follows with positive weights (Tutte
     1963, Floater 2003), so no two of its points coincide. What lies behind collapses onto the circle.
@@ -30,7 +32,7 @@ def texture_coordinates(
     quads, used = _compact(quads)
     rim = max(loops, key=lambda loop: np.ptp(base2[used][loop, 0]))
     points = base2[used]
-    uv = _tutte(quads, points, rim)
+    uv = _tutte(quads, points, rim, [loop for loop in loops if loop is not rim])
     everything = np.empty((len(base2), 2))
     everything[used] = uv
     rest = np.setdiff1d(np.arange(len(base2)), used)
@@ -55,9 +57,12 @@ def _compact(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return renumbered.reshape(-1, 4).astype(np.int32), used
 
 
-def _tutte(quads: np.ndarray, points: np.ndarray, rim: np.ndarray) -> np.ndarray:
-    """Mean-value weighted embedding, weights lowered near the face's centre so that it takes more room."""
-    n = len(points)
+def _tutte(quads: np.ndarray, points: np.ndarray, rim: np.ndarray, holes: list[np.ndarray]) -> np.ndarray:
+    """Mean-value weighted embedding, weights lowered near the face's centre so that it takes more room.
+
+    Holes are closed by a vertex in their middle, or their rims could fold.
+    """
+    count, n = len(points), len(points) + len(holes)
     center = points[rim].mean(0)
     length = np.linalg.norm(np.diff(points[np.append(rim, rim[0])], axis=0), axis=1)
     angle = 2 * np.pi * np.concatenate([[0], np.cumsum(length)[:-1]]) / length.sum()
@@ -66,6 +71,10 @@ def _tutte(quads: np.ndarray, points: np.ndarray, rim: np.ndarray) -> np.ndarray
     turn = np.sign(np.cross(points[rim[0]] - center, points[rim[len(rim) // 4]] - center)[2])
     circle = np.stack([0.5 - 0.5 * np.sin(turn * angle), 0.5 - 0.5 * np.cos(turn * angle)], axis=1)
     triangles = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+    for k, hole in enumerate(holes):
+        fan = np.stack([np.roll(hole, -1), hole, np.full(len(hole), count + k)], axis=1)
+        triangles = np.concatenate([triangles, fan])
+    points = np.concatenate([points, [points[hole].mean(0) for hole in holes]])
     weights = _mean_value(triangles, points)
     reach = np.linalg.norm((points - CENTER) * [1, 0.8, 0.6], axis=1) / ENLARGE_MM
     softer = sparse.diags(np.sqrt(1 / (1 + 4 * np.exp(-(reach**2)))))
@@ -76,7 +85,7 @@ def _tutte(quads: np.ndarray, points: np.ndarray, rim: np.ndarray) -> np.ndarray
     uv = np.empty((n, 2))
     uv[rim] = circle
     uv[inner] = solver.solve(np.ascontiguousarray(-(laplacian[inner][:, rim] @ circle)))
-    return uv
+    return uv[:count]
 
 
 def _mean_value(triangles: np.ndarray, points: np.ndarray) -> sparse.csr_matrix:
