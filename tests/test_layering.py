@@ -12,19 +12,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
-    ("__init__", "errors", "kernels"),
-    ("frame", "latest", "metrics", "pacing", "ring", "channel"),
+    ("__init__", "errors", "kernels", "progress"),
+    ("frame", "yuv", "latest", "metrics", "pacing", "ring", "channel"),
     ("control",),
     ("config",),
     ("face",),
     ("render",),
     ("synthetic", "trust", "capture", "publish", "panel"),
-    ("profile",),
-    ("track", "transfer", "audio"),
+    ("profile", "profile_store"),
+    ("track", "transfer", "audio", "report", "overlay"),
     ("mouth", "playback"),
     ("reenact",),
-    ("source_person", "render_file", "enroll"),
-    ("engine", "evaluation", "evaluate", "bench", "doctor", "engine_process"),
+    ("source_person", "enrolled_clip", "enrolled_pictures", "render_file", "enroll", "pipeline"),
+    ("engine", "evaluation", "evaluate", "bench", "doctor", "warmup", "engine_process"),
     ("supervisor", "daemon"),
     ("cli", "__main__"),
 )

@@ -1,0 +1,147 @@
+"""From a video to a profile: scan, person, tracked clip, mouths and eyes, playback, pictures (Face2Face, sections 5 to 8).
+
+Two decoding passes: the first keeps landmarks and a few crops, the second tracks every frame of the chosen shot and writes
+the stored clip; what follows reads that one. Memory grows with the clip by landmarks and coefficients only.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from f2fcam.capture.video import VideoFile
+from f2fcam.enrolled_clip import EnrolledClip, track_clip
+from f2fcam.enrolled_pictures import write_pictures
+from f2fcam.errors import InputError
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.morphable import FaceModel, load_face_model
+from f2fcam.mouth.build import TrackedClip, build_databases
+from f2fcam.profile import TARGET, Profile
+from f2fcam.profile_store import ProfileDraft, checked_name, user_profiles
+from f2fcam.progress import Progress, Silent
+from f2fcam.source_person import SMALLEST_FACE_PX
+from f2fcam.track.landmarks import LandmarkDetector, MediaPipeDetector
+from f2fcam.track.person import MIN_CANDIDATES, PersonEstimate, estimate_person
+from f2fcam.track.scan import Scan, Shot, scan
+from f2fcam.trust.consent import Consent
+
+LONGEST_SIDE = 1280
+"""Pixels of the stored clip (`DECISIONS` 21)."""
+SHORTEST_SHOT_S = 2.0
+
+
+def enroll_video(
+    video: str | Path,
+    name: str,
+    consent: Consent,
+    profiles: Path | None = None,
+    range_s: tuple[float, float] | None = None,
+    progress: Progress | None = None,
+    *,
+    detector: LandmarkDetector | None = None,
+    model: FaceModel | None = None,
+) -> Profile:
+    """Enrol the longest usable shot of a video (within `range_s`) as profile `name`.
+
+    `InputError` says why a video cannot be used. What was stored under that name stays until the new one is complete.
+    """
+    checked_name(name)
+    consent.require_valid()
+    model, progress = model or load_face_model(), progress or Silent()
+    with VideoFile(video, range_s, max_side=LONGEST_SIDE) as source, ProfileDraft(profiles or user_profiles(), name) as draft:
+        found = detector or MediaPipeDetector()
+        try:
+            report = progress.stage("Finding the face")
+            seen = scan(source, found, progress=lambda done: report(done, len(source)))
+        finally:
+            if detector is None:
+                found.close()
+        shot = usable_shot(seen, source.path.name)
+        _tell(seen, shot, progress)
+        estimate = estimate_person(
+            model, shot.observations, Intrinsics.guess(*seen.size), progress=progress.stage("Learning the person")
+        )
+        clip = track_clip(source, seen, shot, estimate.person, model, draft.folder / TARGET, progress)
+        mouth = _databases(model, clip, draft.folder / TARGET, progress)
+        report = progress.stage("Storing")
+        report(0, 1)
+        write_pictures(draft.folder, name, model, clip, seen, shot, estimate, source)
+        profile = draft.finish(
+            clip.person, clip.frames, consent, model_hash=model.hash,
+            detector=getattr(found, "version", type(found).__name__), source=source.path.name,
+            rate=Fraction(source.info.rate), size=seen.size, counts=_counts(clip, estimate, mouth),
+            mouth=mouth, enrolment=_learned(clip, estimate),
+        )  # fmt: skip
+        report(1, 1)
+        return profile
+
+
+def usable_shot(seen: Scan, name: str) -> Shot:
+    """The longest shot, if its face is large and its length long enough."""
+    shot = seen.longest()
+    if shot is None or len(shot.observations) < MIN_CANDIDATES:
+        raise InputError(f"No face was found in {name}.", hint="Enrol a video that shows one person's face from the front.")
+    length = seen.duration_s(shot)
+    if length < SHORTEST_SHOT_S - 1e-6:
+        raise InputError(
+            f"The longest shot with a face in {name} lasts {length:.1f} s, at least {SHORTEST_SHOT_S:.0f} s are needed.",
+            hint="Enrol a video without cuts in which the face stays in view, or give another --range.",
+        )
+    width = seen.face_px(shot)
+    if width < SMALLEST_FACE_PX:
+        raise InputError(
+            f"The face in {name} is {width:.0f} px wide, at least {SMALLEST_FACE_PX:.0f} px are needed.",
+            hint="Enrol a video that shows the face larger.",
+        )
+    return shot
+
+
+def _tell(seen: Scan, shot: Shot, progress: Progress) -> None:
+    """Say which part is enrolled, where that is not all of it."""
+    if len(seen.shots) > 1 or seen.duration_s(shot) < 0.9 * len(seen.seen) / max(seen.fps, 1e-6):
+        first, last = seen.seen[shot.start].time_s, seen.seen[shot.stop - 1].time_s
+        progress.note(f"Enrolling the longest usable shot, {first:.1f} to {last:.1f} s.")
+    if seen.most_faces > 1:
+        progress.note(f"Up to {seen.most_faces} faces are in the picture; the largest one is followed.")
+
+
+def _databases(model: FaceModel, clip: EnrolledClip, path: Path, progress: Progress) -> dict[str, np.ndarray]:
+    """Mouth and eye databases, as arrays `<opening>/<field>`, from the stored pictures."""
+    count = len(clip.frames)
+    report = progress.stage("Collecting mouths and eyes")
+
+    def pictures():
+        with VideoFile(path) as stored:
+            for row, frame in enumerate(stored):
+                yield row, frame.rgb
+                report(row + 1, count)
+
+    tracked = TrackedClip(
+        [clip.frames.performance(row) for row in range(count)], clip.frames.landmarks, clip.depth, clip.usable
+    )
+    databases = build_databases(model, clip.person, tracked, pictures())
+    return {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
+
+
+def _counts(clip: EnrolledClip, estimate: PersonEstimate, mouth: dict[str, np.ndarray]) -> dict[str, int]:
+    return {
+        "usable_frames": int(clip.usable.sum()),
+        "keyframes": len(estimate.keyframes),
+        "mouths": len(mouth.get("mouth/frames", ())),
+        "mouth_clusters": len(mouth.get("mouth/medoids", ())),
+    }
+
+
+def _learned(clip: EnrolledClip, estimate: PersonEstimate) -> dict[str, np.ndarray]:
+    """What later stages may want beside the fit."""
+    known = clip.frames.expressions[clip.usable]
+    return {
+        "usable": clip.usable,
+        "landmark_depth": clip.depth.astype(np.float32),
+        "landmark_error": np.nan_to_num(clip.landmark_error, posinf=99.0).astype(np.float32),
+        "texture_confidence": estimate.texture_confidence,
+        "lowest_expression": np.quantile(known, 0.02, axis=0).astype(np.float32),
+        "highest_expression": np.quantile(known, 0.98, axis=0).astype(np.float32),
+    }

@@ -1,0 +1,169 @@
+"""The chosen shot of a target's video, tracked: what enrolment fits to every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+from scipy.signal import savgol_filter
+
+from f2fcam.capture.video import VideoFile
+from f2fcam.errors import InputError
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Performance, Person
+from f2fcam.frame import Frame
+from f2fcam.profile import STATUSES, TrackedFrames, pack_visibility
+from f2fcam.progress import Progress
+from f2fcam.publish.video import VideoWriter
+from f2fcam.render import bounding_region
+from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
+from f2fcam.track.fit import FitConfig, FrameFitter
+from f2fcam.track.neutral import landmark_speeds, lip_gap, neutral_expression, shape_sizes
+from f2fcam.track.samples import choose_samples
+from f2fcam.track.scan import Scan, Seen, Shot
+from f2fcam.track.tracker import Tracked, TrackState, track_step
+
+SMOOTHING_FRAMES, SMOOTHING_ORDER = 5, 2
+"""Savitzky-Golay over the tracked expressions: half of the fit's noise, none of a syllable."""
+MAY_SHUT = frozenset(("eyelid_left", "eyelid_right", "chin"))
+"""Regions whose covering alone is taken for a blink or a turned-up chin."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledClip:
+    """The chosen shot, tracked.
+
+    Attributes:
+        person: with the neutral face. frames: what was fitted to each frame.
+        depth: of the landmarks, as detected, pixels. usable: rows that may be trusted.
+        landmark_error: of each fit in embedding deviations; infinite where there is none.
+    """
+
+    person: Person
+    frames: TrackedFrames
+    depth: Float32[np.ndarray, "n 478"]
+    usable: Bool[np.ndarray, " n"]
+    landmark_error: Float[np.ndarray, " n"]
+
+
+def track_clip(
+    source: VideoFile,
+    seen: Scan,
+    shot: Shot,
+    person: Person,
+    model: FaceModel,
+    path: Path,
+    progress: Progress,
+) -> EnrolledClip:
+    """Track every frame of the shot and store its pictures at `path`, every one a key picture."""
+    config = FitConfig()
+    fitter = FrameFitter(model, person, choose_samples(model, config.samples), config)
+    rows = seen.seen[shot.start : shot.stop]
+    state, tracked = TrackState(), []
+    report = progress.stage("Tracking the face")
+    with VideoWriter(path, seen.size, source.info.rate, intra_only=True) as writer:
+        for frame in source_frames(source, rows[0].index, rows[-1].index):
+            landmarks = rows[len(tracked)].landmarks
+            state, outcome = track_step(state, frame.rgb, landmarks, fitter)
+            tracked.append(outcome)
+            writer.write(frame.rgb, frame.timestamp_ns)
+            report(len(tracked), len(rows))
+    return _assemble(model, person, rows, tracked)
+
+
+def source_frames(source: VideoFile, first: int, last: int) -> Iterator[Frame]:
+    """Frames `first` to `last` of the file, both included."""
+    source.rewind()
+    while (frame := source.read()) is not None and frame.index <= last:
+        if frame.index >= first:
+            yield frame
+
+
+def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[Tracked]) -> EnrolledClip:
+    """Arrays over the frames; rows without a fit repeat their neighbour's and are not usable."""
+    usable = np.array([_trusted(t) for t in tracked])
+    if not usable.any():
+        raise InputError(
+            "The face could not be followed in any frame.", hint="Enrol a sharper, better lit video of one person."
+        )
+    nearest = _nearest_true(usable)
+    fits = [tracked[row].fit for row in nearest]
+    performances = [fit.performance for fit in fits if fit is not None]
+    landmarks = [rows[row].landmarks for row in nearest]
+    times = np.array([row.time_s for row in rows])
+    expressions = smoothed(np.stack([p.expression for p in performances]), usable)
+    neutral = neutral_expression(
+        expressions[usable],
+        np.array([lip_gap(lm) for lm in landmarks])[usable],
+        landmark_speeds([row.landmarks for row in rows], times)[usable],
+        shape_sizes(model),
+    )
+    person = replace(person, neutral=neutral)
+    performances = [replace(p, expression=e) for p, e in zip(performances, expressions, strict=True)]
+    frames = TrackedFrames(
+        index=np.array([row.index for row in rows], np.int32),
+        time_s=times,
+        expressions=expressions,
+        rotations=np.stack([p.camera_from_model.rotation for p in performances]).astype(np.float32),
+        translations=np.stack([p.camera_from_model.translation for p in performances]).astype(np.float32),
+        lightings=np.stack([p.lighting for p in performances]).astype(np.float32),
+        landmarks=np.stack([lm.xy for lm in landmarks]).astype(np.float32),
+        boxes=np.array([lm.box for lm in landmarks], np.float32),
+        status=np.array([_status(t, ok) for t, ok in zip(tracked, usable, strict=True)], np.uint8),
+        residual=np.array([fit.color_error for fit in fits], np.float32),
+        visibility=_visibility(model, person, performances),
+    )
+    error = np.array([t.fit.landmark_error if t.fit is not None else np.inf for t in tracked])
+    return EnrolledClip(person, frames, np.stack([lm.z for lm in landmarks]).astype(np.float32), usable, error)
+
+
+def _trusted(tracked: Tracked) -> bool:
+    if tracked.fit is None or tracked.fit.status == "diverged" or tracked.status == "lost":
+        return False
+    return set(tracked.occluded) <= MAY_SHUT
+
+
+def _status(tracked: Tracked, usable: bool) -> int:
+    if usable and tracked.fit is not None:
+        return STATUSES.index(tracked.fit.status)
+    return STATUSES.index("occluded" if tracked.status == "occluded" else "lost")
+
+
+def _nearest_true(flags: np.ndarray) -> np.ndarray:
+    """Per row the nearest row whose flag is set."""
+    there = np.flatnonzero(flags)
+    rows = np.arange(len(flags))
+    after = np.clip(np.searchsorted(there, rows), 0, len(there) - 1)
+    before = np.maximum(after - 1, 0)
+    closer = np.abs(there[before] - rows) < np.abs(there[after] - rows)
+    return np.where(closer, there[before], there[after])
+
+
+def smoothed(expressions: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Expressions without the fit's frame-to-frame noise, within each run of usable rows."""
+    out = expressions.astype(np.float32).copy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], usable, [False]]).astype(np.int8)))
+    for start, stop in edges.reshape(-1, 2):
+        if stop - start >= SMOOTHING_FRAMES:
+            run = savgol_filter(expressions[start:stop], SMOOTHING_FRAMES, SMOOTHING_ORDER, axis=0)
+            out[start:stop] = np.clip(run, 0.0, max(1.2, float(expressions.max())))
+    return out
+
+
+def _visibility(model: FaceModel, person: Person, performances: list[Performance]) -> UInt8[np.ndarray, "n 6674"]:
+    """Packed bits of the level-2 vertices that each frame shows (`DECISIONS` 9)."""
+    rasterizer, triangles = CpuRasterizer(), model.triangles(2)
+    visible = np.empty(len(model.uv), np.uint8)
+    points = np.empty((len(model.uv), 3), np.float32)
+    rows = []
+    for performance in performances:
+        points0 = performance.camera_from_model.apply(model.geometry0(person.identity, performance.expression))
+        model.subdivide(points0.astype(np.float32), 2, out=points)
+        pixels = person.intrinsics.project(points).astype(np.float32)
+        region = bounding_region(pixels, person.intrinsics, 1)
+        vertex_visibility(rasterizer.rasterize(points, triangles, person.intrinsics, region), points, pixels, visible)
+        rows.append(pack_visibility(visible))
+    return np.stack(rows)
