@@ -420,6 +420,9 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            err.print(str(error), markup=False)
+            return 2
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the parser's own
             _complain(str(error.format_message()), "See `f2fcam --help`.")
             return 2

@@ -24,7 +24,7 @@ TICKS_PER_S = 90_000
 CRF = 16
 """x264's quality of a rendered video."""
 
-INTRA_CRF = 16
+INTRA_CRF = 13
 """x264's quality where every picture is a key picture: at least 42 dB on the clips measured (`DECISIONS` 21)."""
 
 _TAGS = {"bt601": (6, 6, 6), "bt709": (1, 1, 1)}
@@ -35,7 +35,8 @@ class VideoWriter:
     """Writes pictures to `path`; it appears there, replacing what was, when `close` is called and not before.
 
     `audio_from` is a video whose sound packets are copied; `range_s` says which part of it the pictures come from. Pictures
-    without a time are `1 / fps` apart. `comment` goes into the file's tags: `trust.verify.LABEL` for what was acted. As a context manager it closes, or on an exception removes what it wrote.
+    without a time are `1 / fps` apart. `comment` goes into the file's tags: `trust.verify.LABEL` for what was acted. As a
+    context manager it closes, or on an exception removes what it wrote.
     """
 
     def __init__(
