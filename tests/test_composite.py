@@ -6,6 +6,7 @@ import numpy as np
 
 from f2fcam.render import Fragments
 from f2fcam.render.composite import CATMULL_ROM, Patch, composite
+from f2fcam.render.scratch import Scratch
 from f2fcam.render.warp import Field
 
 SIZE = (40, 56)
@@ -33,8 +34,8 @@ def run(frame: np.ndarray, field: Field, patches: tuple[Patch, ...] = (), drawn:
         REGION,
     )  # fmt: skip
     out = np.empty_like(frame)
-    texture = np.float32([[200, 100, 50]])
-    composite(frame, field, fragments, NO_TRIANGLES, texture, np.float32([20, 10, 5]), patches, out)
+    texture = np.float32([[200, 100, 50, 1]])
+    composite(frame, field, fragments, NO_TRIANGLES, texture, np.float32([20, 10, 5]), patches, out, Scratch())
     return out
 
 

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from f2fcam.face.lighting import ambient, sh_basis
 from f2fcam.frame import srgb_decode, srgb_encode
-from f2fcam.render.shade import ENCODED_OFFSET, LARGEST_RATIO, LUMINANCE, SMALLEST_RATIO, encoded_gain, shade
+from f2fcam.render.shade import (
+    ENCODED_OFFSET,
+    LARGEST_RATIO,
+    LUMINANCE,
+    SMALLEST_RATIO,
+    carry_gain,
+    encoded_gain,
+    shade_uncertain,
+)
 
 
 def unit(random: np.random.Generator, count: int) -> np.ndarray:
@@ -22,9 +31,9 @@ def soft_light(random: np.random.Generator) -> np.ndarray:
     return (ambient(0.9) + random.normal(size=(9, 3)) * 0.12).astype(np.float32)
 
 
-def gains(new: np.ndarray, old: np.ndarray, lighting: np.ndarray, weight: float = 1.0) -> np.ndarray:
+def gains(new: np.ndarray, old: np.ndarray, lighting: np.ndarray) -> np.ndarray:
     out = np.empty(len(new), np.float32)
-    encoded_gain(new, old, lighting, np.full(len(new), weight, np.float32), out)
+    encoded_gain(new, old, lighting, out)
     return out
 
 
@@ -46,21 +55,33 @@ def test_the_gain_is_the_ratio_of_luminance_in_linear_light(seed: int) -> None:
     np.testing.assert_allclose(srgb_decode(relit), np.minimum(srgb_decode(encoded) * ratio, 1), rtol=2e-3)
 
 
-def test_no_weight_no_change_and_no_ratio_beyond_the_limits() -> None:
+def test_no_ratio_goes_beyond_the_limits() -> None:
     random = np.random.default_rng(2)
     new, old = unit(random, 500), unit(random, 500)
     harsh = ambient(0.3)
     harsh[2] = -0.5
-    np.testing.assert_array_equal(gains(new, old, harsh, weight=0.0), 1)
     found = gains(new, old, harsh)
     assert found.max() == pytest.approx(LARGEST_RATIO ** (1 / 2.4), rel=1e-4)
     assert found.min() == pytest.approx(SMALLEST_RATIO ** (1 / 2.4), rel=1e-4)
 
 
-def test_shade_is_albedo_times_light_encoded() -> None:
+def test_carried_gains_are_averages_faded_by_weight() -> None:
+    operator = sparse.csr_matrix(np.float32([[1, 0, 0], [0.5, 0.5, 0], [0, 0.25, 0.75]]))
+    gain0, out = np.float32([1.2, 0.8, 1.0]), np.empty(3, np.float32)
+    carry_gain(operator.indptr, operator.indices, operator.data, gain0, np.float32([1, 1, 0.5]), out)
+    np.testing.assert_allclose(out, [1.2, 1.0, 1 + 0.5 * (0.95 - 1)], rtol=1e-6)
+    carry_gain(operator.indptr, operator.indices, operator.data, gain0, np.zeros(3, np.float32), out)
+    np.testing.assert_array_equal(out, 1)
+
+
+def test_uncertain_vertices_show_albedo_times_light_encoded() -> None:
     random = np.random.default_rng(3)
     normals, lighting = unit(random, 300), soft_light(random)
     albedo = random.uniform(0.02, 0.9, (300, 3)).astype(np.float32)
+    confidence = random.choice([0.0, 0.25, 1.0], 300).astype(np.float32)
+    out = np.full((300, 4), np.nan, np.float32)
+    shade_uncertain(sparse.identity(300, np.float32, format="csr"), normals, albedo, lighting, confidence, out)
+    share = 1 - confidence[:, None]
     expected = 255 * srgb_encode(albedo * (sh_basis(normals.astype(np.float64)) @ lighting))
-    found = shade(albedo, normals, lighting, np.empty((300, 3), np.float32))
-    np.testing.assert_allclose(found, expected, atol=0.5)
+    np.testing.assert_allclose(out[:, 3:], share, atol=1e-6)
+    np.testing.assert_allclose(out[:, :3], share * expected, atol=0.5)

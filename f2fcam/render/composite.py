@@ -9,6 +9,7 @@ from jaxtyping import Float32, UInt8
 from numba import njit
 
 from f2fcam.render import Fragments
+from f2fcam.render.scratch import Scratch
 from f2fcam.render.shade import ENCODED_OFFSET
 from f2fcam.render.warp import Field
 
@@ -49,81 +50,132 @@ def composite(
     field: Field,
     fragments: Fragments,
     triangles: np.ndarray,
-    texture: Float32[np.ndarray, "n 3"],
+    texture: Float32[np.ndarray, "n 4"],
     cavity: Float32[np.ndarray, " 3"],
     patches: tuple[Patch, ...],
     out: UInt8[np.ndarray, "H W 3"],
+    scratch: Scratch,
 ) -> None:
     """Write the whole output picture. Pixels outside `field.mask` are the frame's, bit for bit.
 
-    `texture` holds the vertices' encoded colours (0..255) under the frame's light, `cavity` the mouth's darkness.
+    `texture` is `shade.shade_uncertain`'s, `cavity` (0..255) the mouth's darkness.
     """
     np.copyto(out, frame)
     x0, y0 = field.region[:2]
-    _sample(
-        frame, x0, y0, field.mask, field.shift, field.gain, field.confidence, field.cavity,
-        fragments.triangle, fragments.barycentric, triangles, texture, cavity, CATMULL_ROM, out,
-    )  # fmt: skip
+    left, top, right, bottom = _sampled_window(field.mask, field.shift, x0, y0, frame.shape[1], frame.shape[0])
+    if right > left:
+        source = scratch.take("source", ((bottom - top) * (right - left) * 3,))
+        _copy_window(frame, left, top, right - left, bottom - top, source)
+        _sample(
+            source, right - left, bottom - top, x0 - left, y0 - top, x0, y0,
+            field.mask, field.shift, field.gain, field.confidence, field.cavity,
+            fragments.triangle, fragments.barycentric, triangles, texture, cavity, CATMULL_ROM, out,
+        )  # fmt: skip
     for patch in patches:
         _paste(patch.rgb, patch.alpha, patch.x, patch.y, patch.opening, field.opening, x0, y0, field.mask, out)
 
 
+@njit("UniTuple(i8, 4)(u1[:,::1], f4[:,:,::1], i8, i8, i8, i8)", nogil=True, cache=True, fastmath=True)
+def _sampled_window(mask, shift, x0, y0, width, height):
+    """The part of the frame that the masked pixels sample, with the kernel's margin; it may reach past the border."""
+    low_x, low_y, high_x, high_y = np.float32(1e9), np.float32(1e9), np.float32(-1e9), np.float32(-1e9)
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            if mask[y, x] > 0:
+                sx, sy = x + shift[y, x, 0], y + shift[y, x, 1]
+                low_x, high_x = min(low_x, sx), max(high_x, sx)
+                low_y, high_y = min(low_y, sy), max(high_y, sy)
+    if high_x < low_x:
+        return 0, 0, 0, 0
+    left = min(max(int(np.floor(low_x)) + x0, 0), width - 1) - 1
+    top = min(max(int(np.floor(low_y)) + y0, 0), height - 1) - 1
+    right = min(max(int(np.floor(high_x)) + x0, 0), width - 1) + 4
+    bottom = min(max(int(np.floor(high_y)) + y0, 0), height - 1) + 4
+    return left, top, right, bottom
+
+
+@njit("void(u1[:,:,::1], i8, i8, i8, i8, f4[::1])", nogil=True, cache=True, fastmath=True)
+def _copy_window(frame, left, top, width, height, out):
+    """The window as numbers, border pixels repeated, so that sampling neither converts nor checks."""
+    at = 0
+    for y in range(height):
+        yy = min(max(y + top, 0), frame.shape[0] - 1)
+        for x in range(width):
+            xx = min(max(x + left, 0), frame.shape[1] - 1)
+            for k in range(3):
+                out[at + k] = frame[yy, xx, k]
+            at += 3
+
+
 @njit(
-    "void(u1[:,:,::1], i8, i8, u1[:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1],"
+    "void(f4[::1], i8, i8, i8, i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1],"
     " i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[::1], f4[:,::1], u1[:,:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
 )
 def _sample(
-    frame, x0, y0, mask, shift, gain, confidence, cavity, triangle, barycentric, triangles, texture, dark, kernel, out
-):
-    height, width = frame.shape[:2]
+    source, columns, rows, dx, dy, x0, y0,
+    mask, shift, gain, confidence, cavity, triangle, barycentric, triangles, texture, dark, kernel, out,
+):  # fmt: skip
+    """Bicubic sample -> gain -> texture -> cavity, per masked pixel."""
     offset = np.float32(255 * ENCODED_OFFSET)
+    half, zero, top = np.float32(0.5), np.float32(0), np.float32(255)
+    stride = np.uint64(3 * columns)
+    limit_x, limit_y = np.float32(columns - 3), np.float32(rows - 3)
     for y in range(mask.shape[0]):
         for x in range(mask.shape[1]):
             if mask[y, x] == 0:
                 continue
-            sx, sy = x + x0 + shift[y, x, 0], y + y0 + shift[y, x, 1]
-            ix, iy = int(np.floor(sx)), int(np.floor(sy))
-            px, py = int((sx - ix) * PHASES + np.float32(0.5)), int((sy - iy) * PHASES + np.float32(0.5))
-            red = green = blue = np.float32(0)
-            if 1 <= ix < width - 2 and 1 <= iy < height - 2:
-                for j in range(4):
-                    wy = kernel[py, j]
-                    r = g = b = np.float32(0)
-                    for i in range(4):
-                        w = kernel[px, i]
-                        r += w * np.float32(frame[iy + j - 1, ix + i - 1, 0])
-                        g += w * np.float32(frame[iy + j - 1, ix + i - 1, 1])
-                        b += w * np.float32(frame[iy + j - 1, ix + i - 1, 2])
-                    red, green, blue = red + wy * r, green + wy * g, blue + wy * b
-            else:
-                for j in range(4):
-                    yy = min(max(iy + j - 1, 0), height - 1)
-                    for i in range(4):
-                        xx = min(max(ix + i - 1, 0), width - 1)
-                        w = kernel[py, j] * kernel[px, i]
-                        red += w * np.float32(frame[yy, xx, 0])
-                        green += w * np.float32(frame[yy, xx, 1])
-                        blue += w * np.float32(frame[yy, xx, 2])
+            sx = min(max(np.float32(x + dx) + shift[y, x, 0], np.float32(1)), limit_x)
+            sy = min(max(np.float32(y + dy) + shift[y, x, 1], np.float32(1)), limit_y)
+            ix, iy = np.uint64(sx), np.uint64(sy)
+            px = np.uint64((sx - np.float32(ix)) * np.float32(PHASES) + half)
+            py = np.uint64((sy - np.float32(iy)) * np.float32(PHASES) + half)
+            w0, w1, w2, w3 = kernel[px, 0], kernel[px, 1], kernel[px, 2], kernel[px, 3]
+            at = (iy - np.uint64(1)) * stride + np.uint64(3) * (ix - np.uint64(1))
+            red = green = blue = zero
+            for j in range(4):
+                v = kernel[py, j]
+                red += v * (
+                    w0 * source[at]
+                    + w1 * source[at + np.uint64(3)]
+                    + w2 * source[at + np.uint64(6)]
+                    + w3 * source[at + np.uint64(9)]
+                )
+                green += v * (
+                    w0 * source[at + np.uint64(1)]
+                    + w1 * source[at + np.uint64(4)]
+                    + w2 * source[at + np.uint64(7)]
+                    + w3 * source[at + np.uint64(10)]
+                )
+                blue += v * (
+                    w0 * source[at + np.uint64(2)]
+                    + w1 * source[at + np.uint64(5)]
+                    + w2 * source[at + np.uint64(8)]
+                    + w3 * source[at + np.uint64(11)]
+                )
+                at += stride
             g = gain[y, x]
             red, green, blue = (red + offset) * g - offset, (green + offset) * g - offset, (blue + offset) * g - offset
             t = triangle[y, x]
             k = np.float32(1) - confidence[y, x]
             if k > 0 and t >= 0:
                 i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-                u, v, w = k * barycentric[y, x, 0], k * barycentric[y, x, 1], k * barycentric[y, x, 2]
-                k = np.float32(1) - k
-                red = k * red + u * texture[i0, 0] + v * texture[i1, 0] + w * texture[i2, 0]
-                green = k * green + u * texture[i0, 1] + v * texture[i1, 1] + w * texture[i2, 1]
-                blue = k * blue + u * texture[i0, 2] + v * texture[i1, 2] + w * texture[i2, 2]
+                u, v, w = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
+                share = u * texture[i0, 3] + v * texture[i1, 3] + w * texture[i2, 3]
+                if share > np.float32(1e-4):
+                    scale = k / share
+                    u, v, w, k = u * scale, v * scale, w * scale, np.float32(1) - k
+                    red = k * red + u * texture[i0, 0] + v * texture[i1, 0] + w * texture[i2, 0]
+                    green = k * green + u * texture[i0, 1] + v * texture[i1, 1] + w * texture[i2, 1]
+                    blue = k * blue + u * texture[i0, 2] + v * texture[i1, 2] + w * texture[i2, 2]
             k = cavity[y, x]
             if k > 0:
                 red, green, blue = red + k * (dark[0] - red), green + k * (dark[1] - green), blue + k * (dark[2] - blue)
-            out[y + y0, x + x0, 0] = np.uint8(min(max(red + np.float32(0.5), np.float32(0)), np.float32(255)))
-            out[y + y0, x + x0, 1] = np.uint8(min(max(green + np.float32(0.5), np.float32(0)), np.float32(255)))
-            out[y + y0, x + x0, 2] = np.uint8(min(max(blue + np.float32(0.5), np.float32(0)), np.float32(255)))
+            out[y + y0, x + x0, 0] = np.uint8(min(max(red + half, zero), top))
+            out[y + y0, x + x0, 1] = np.uint8(min(max(green + half, zero), top))
+            out[y + y0, x + x0, 2] = np.uint8(min(max(blue + half, zero), top))
 
 
 @njit(

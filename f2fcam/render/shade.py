@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float32
 from numba import njit
+from scipy import sparse
 
 from f2fcam.face.lighting import C0, C1, C2, C3, C4
 from f2fcam.frame import LINEAR_STEPS, LINEAR_TO_SRGB
@@ -34,11 +36,12 @@ def _irradiance(x, y, z, lighting, channel):
     )
 
 
-@njit("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[::1])", nogil=True, cache=True, fastmath=True)
-def encoded_gain(new_normals, old_normals, lighting, weight, out):
-    """Factor on `encoded + 0.055` that turns the old shading into the new, per vertex; 1 where `weight` (0..1) is 0.
+@njit("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[::1])", nogil=True, cache=True, fastmath=True)
+def encoded_gain(new_normals, old_normals, lighting, out):
+    """Factor on `encoded + 0.055` that turns the old shading into the new, per vertex (n,).
 
-    `lighting` (9, 3) is the target frame's. Luminance only: the colour of the light is already in the picture.
+    `lighting` (9, 3) is the target frame's. Luminance only: the colour of the light is already in the picture. Meant for
+    level 0: finer normals would put the model's own creases into the picture.
     """
     luminance = np.empty((9, 1), np.float32)
     for k in range(9):
@@ -47,35 +50,66 @@ def encoded_gain(new_normals, old_normals, lighting, weight, out):
             + np.float32(LUMINANCE[1]) * lighting[k, 1]
             + np.float32(LUMINANCE[2]) * lighting[k, 2]
         )
-    # light from behind the fitted range: keep the ratio's denominator away from zero
+    # where the fitted light says darkness, keep the ratio's denominator away from zero
     floor = np.float32(0.1) * abs(np.float32(C0) * luminance[0, 0]) + np.float32(1e-6)
     for i in range(len(out)):
-        if weight[i] <= 0:
-            out[i] = 1.0
-            continue
         new = _irradiance(new_normals[i, 0], new_normals[i, 1], new_normals[i, 2], luminance, 0)
         old = _irradiance(old_normals[i, 0], old_normals[i, 1], old_normals[i, 2], luminance, 0)
-        ratio = max(new, floor) / max(old, floor)
-        ratio = min(max(ratio, SMALLEST_RATIO), LARGEST_RATIO)
-        out[i] = np.float32(1) + weight[i] * (np.float32(ratio) ** np.float32(1 / 2.4) - np.float32(1))
+        ratio = min(max(max(new, floor) / max(old, floor), SMALLEST_RATIO), LARGEST_RATIO)
+        out[i] = np.float32(ratio) ** np.float32(1 / 2.4)
 
 
-@njit("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1])", nogil=True, cache=True, fastmath=True)
-def _shade(albedo, normals, lighting, out, table):
+@njit("void(i4[::1], i4[::1], f4[::1], f4[::1], f4[::1], f4[::1])", nogil=True, cache=True, fastmath=True)
+def carry_gain(indptr, indices, data, gain0, weight, out):
+    """Level-0 gains (m,) to the drawn level (n,) by a CSR operator; 1 where `weight` (n,) is 0."""
     for i in range(len(out)):
+        gain = np.float32(0)
+        for k in range(indptr[i], indptr[i + 1]):
+            gain += data[k] * gain0[indices[k]]
+        out[i] = np.float32(1) + weight[i] * (gain - np.float32(1))
+
+
+def shade_uncertain(
+    operator: sparse.csr_matrix,
+    normals0: Float32[np.ndarray, "m 3"],
+    albedo: Float32[np.ndarray, "n 3"],
+    lighting: Float32[np.ndarray, "9 3"],
+    confidence: Float32[np.ndarray, " n"],
+    out: Float32[np.ndarray, "n 4"],
+) -> None:
+    """What the personal texture contributes per vertex: (1 - confidence) x (sRGB-encoded colour in 0..255, 1).
+
+    Colour is albedo x light (Face2Face, section 3), encoded; premultiplied so that certain vertices need none.
+    `normals0` are level-0 normals in camera space, carried by `operator`.
+    """
+    _shade(
+        operator.indptr, operator.indices, operator.data, normals0, albedo, lighting, confidence, LINEAR_TO_SRGB, out
+    )  # fmt: skip
+
+
+@njit(
+    "void(i4[::1], i4[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:], f4[::1], f4[:,::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _shade(indptr, indices, data, normals0, albedo, lighting, confidence, table, out):
+    for i in range(len(out)):
+        share = np.float32(1) - confidence[i]
+        if share <= 0:
+            out[i, 0] = out[i, 1] = out[i, 2] = out[i, 3] = 0.0
+            continue
+        x = y = z = np.float32(0)
+        for k in range(indptr[i], indptr[i + 1]):
+            x += data[k] * normals0[indices[k], 0]
+            y += data[k] * normals0[indices[k], 1]
+            z += data[k] * normals0[indices[k], 2]
+        scale = np.float32(1) / np.sqrt(max(x * x + y * y + z * z, np.float32(1e-12)))
+        x, y, z = x * scale, y * scale, z * scale
         for channel in range(3):
-            light = _irradiance(normals[i, 0], normals[i, 1], normals[i, 2], lighting, channel)
-            linear = min(max(albedo[i, channel] * np.float32(light), np.float32(0)), np.float32(1))
-            position = linear * (LINEAR_STEPS - 1)
+            linear = albedo[i, channel] * np.float32(_irradiance(x, y, z, lighting, channel))
+            position = min(max(linear, np.float32(0)), np.float32(1)) * (LINEAR_STEPS - 1)
             low = min(int(position), LINEAR_STEPS - 2)
             step = table[low + 1] - table[low]
-            out[i, channel] = np.float32(255) * (table[low] + step * (position - low))
-
-
-def shade(albedo: np.ndarray, normals: np.ndarray, lighting: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """sRGB-encoded colours (n, 3) in 0..255 of surface points (Face2Face, section 3): albedo x light, into `out`.
-
-    `albedo` (n, 3) is linear reflectance, `normals` (n, 3) are unit vectors in camera space, `lighting` is (9, 3).
-    """
-    _shade(albedo, normals, np.ascontiguousarray(lighting, np.float32), out, LINEAR_TO_SRGB)
-    return out
+            out[i, channel] = share * np.float32(255) * (table[low] + step * (position - low))
+        out[i, 3] = share

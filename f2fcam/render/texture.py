@@ -56,9 +56,7 @@ class View:
     performance: Performance
 
 
-def unwrap(
-    model: FaceModel, person: Person, views: Iterable[View], rasterizer: Rasterizer | None = None
-) -> Texture:
+def unwrap(model: FaceModel, person: Person, views: Iterable[View], rasterizer: Rasterizer | None = None) -> Texture:
     """Reflectance from several tracked frames: colour / shading, a robust average weighted by facing and sharpness.
 
     Vertices that no view shows take the model's albedo, brought to the person's colour.
@@ -78,9 +76,7 @@ def unwrap(
     return Texture(np.clip(blended, *ALBEDO_RANGE).astype(np.float32), confidence)
 
 
-def _sample(
-    view: View, person: Person, model: FaceModel, rasterizer: Rasterizer
-) -> tuple[np.ndarray, np.ndarray]:
+def _sample(view: View, person: Person, model: FaceModel, rasterizer: Rasterizer) -> tuple[np.ndarray, np.ndarray]:
     """One frame's reflectance (n, 3) and its weight (n,)."""
     rgb, intrinsics, performance = view.rgb, view.intrinsics, view.performance
     triangles = model.triangles(LEVEL)

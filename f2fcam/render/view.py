@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from numba import njit
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.lighting import C0
 from f2fcam.face.mesh import vertex_normals
 from f2fcam.face.morphable import FaceModel
-from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance, Person
 from f2fcam.frame import srgb_encode
 from f2fcam.render import Rasterizer, Region, bounding_region
 from f2fcam.render.composite import Patch, composite
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
 from f2fcam.render.scratch import Scratch
-from f2fcam.render.shade import Appearance, encoded_gain, shade
+from f2fcam.render.shade import Appearance, carry_gain, encoded_gain, shade_uncertain
 from f2fcam.render.warp import MARGIN, NECK_REACH, Aperture, Warper, vertex_attributes
 
 MOUTH, EYE_LEFT, EYE_RIGHT = 1, 2, 3
@@ -26,6 +26,9 @@ MOUTH, EYE_LEFT, EYE_RIGHT = 1, 2, 3
 
 LEVEL = 2
 """Subdivision level that is drawn: lip and lid borders need it."""
+
+MOVING_PX = 0.05
+"""A vertex that moves less does not widen the region that is drawn."""
 
 CAVITY_REFLECTANCE = (0.050, 0.016, 0.014)
 """Linear reflectance of the mouth's inside where neither frame nor patch shows it."""
@@ -70,7 +73,12 @@ class Workspace:
         self.rasterizer = rasterizer or CpuRasterizer()
         self.warper = Warper()
         self.scratch = Scratch()
+        self.operator = model.subdivision(LEVEL)
+        self.expressions = model.expression_basis.reshape(-1, model.expression_basis.shape[2])
         self.triangles = np.ascontiguousarray(model.triangles(LEVEL), np.int32)
+        self.triangles0 = np.ascontiguousarray(model.triangles(0), np.int32)
+        self.all_visible = np.ones(self.operator.shape[0], np.uint8)
+        self._rest: tuple[Person, np.ndarray] | None = None
         neck = model.regions["neck"].astype(np.float32) / 255
         away = np.maximum.reduce(
             [model.regions[name] for name in ("neck", "scalp", "ear_left", "ear_right", "nostrils")]
@@ -81,6 +89,12 @@ class Workspace:
         self.face_height_mm = float(height)
         self.lower_lip = self._lower_lip()
 
+    def rest_shape(self, person: Person) -> Float32[np.ndarray, " 3*m"]:
+        """A person's level-0 vertices at expression 0, remembered for as long as the person stays the same."""
+        if self._rest is None or self._rest[0] is not person:
+            self._rest = person, self.model.geometry0(person.identity, np.zeros(76, np.float32)).reshape(-1)
+        return self._rest[1]
+
     def _lower_lip(self) -> np.ndarray:
         loop = self.model.loops["lips"]
         heights = self.model.subdivide(self.model.mean)[loop, 1]
@@ -89,11 +103,11 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """A performance's level-2 mesh in camera space and in the picture."""
+    """A performance's mesh in camera space and in the picture; normals at level 0, the rest at the drawn level."""
 
     points: Float32[np.ndarray, "n 3"]
     pixels: Float32[np.ndarray, "n 2"]
-    normals: Float32[np.ndarray, "n 3"]
+    normals0: Float32[np.ndarray, "m 3"]
 
 
 def render_frame(
@@ -105,39 +119,18 @@ def render_frame(
 ) -> Rendered:
     """Show the target's frame with another expression: same pose, light, hair and background."""
     height, width = target.rgb.shape[:2]
-    intrinsics = _camera_of(target.person.intrinsics, width, height)
-    old = _surface(target.person, target.performance.expression, target.performance.camera_from_model, intrinsics,
-                   workspace, "old")  # fmt: skip
-    new = _surface(target.person, expression, target.performance.camera_from_model, intrinsics, workspace, "new")
-    face_height = workspace.face_height_mm * intrinsics.focal / target.performance.camera_from_model.translation[2]
-    region = _changed_region(old, new, workspace, intrinsics, float(face_height))
-    texture, visibility = _texture(target, old, new, appearance, intrinsics, workspace)
-    lighting = np.ascontiguousarray(target.performance.lighting, np.float32)
-    gain = workspace.scratch.take("gain", (len(new.points),))
-    encoded_gain(new.normals, old.normals, lighting, workspace.light_weight, gain)
-    attributes = workspace.scratch.take("attributes", (len(new.points), 5))
-    vertex_attributes(old.pixels, new.pixels, workspace.triangles, gain, visibility, workspace.face_weight, attributes)
-    if appearance == "model":
-        attributes[:, 2], attributes[:, 3] = 1.0, 1.0 - workspace.light_weight
-    elif target.person.vertex_albedo is None:
-        attributes[:, 3] = 1.0  # nothing better than the frame
-
-    fragments = workspace.rasterizer.rasterize(new.points, workspace.triangles, intrinsics, region)
-    field = workspace.warper.build(
-        fragments, workspace.triangles, attributes, _apertures(target, expression, old, new, intrinsics, workspace),
-        float(face_height),
-    )  # fmt: skip
+    camera = _camera_of(target.person.intrinsics, width, height)
+    old = _surface("old", target, target.performance.expression, camera, workspace)
+    new = _surface("new", target, expression, camera, workspace)
+    face_height = float(workspace.face_height_mm * camera.focal / target.performance.camera_from_model.translation[2])
+    region = _changed_region(old, new, workspace, camera, face_height)
+    attributes, texture = _attributes(target, old, new, appearance, camera, workspace)
+    fragments = workspace.rasterizer.rasterize(new.points, workspace.triangles, camera, region)
+    apertures = _apertures(target, expression, old, new, camera, workspace)
+    field = workspace.warper.build(fragments, workspace.triangles, attributes, apertures, face_height)
     out = workspace.scratch.take("rgb", target.rgb.shape, np.uint8)
-    composite(
-        np.ascontiguousarray(target.rgb),
-        field,
-        fragments,
-        workspace.triangles,
-        texture,
-        _cavity(lighting),
-        patches,
-        out,
-    )
+    frame, cavity = np.ascontiguousarray(target.rgb), _cavity(target.performance.lighting)
+    composite(frame, field, fragments, workspace.triangles, texture, cavity, patches, out, workspace.scratch)
     return Rendered(out, field.mask, region)
 
 
@@ -148,60 +141,84 @@ def _camera_of(intrinsics: Intrinsics, width: int, height: int) -> Intrinsics:
 
 
 def _surface(
-    person: Person,
-    expression: np.ndarray,
-    pose: RigidTransform,
-    intrinsics: Intrinsics,
-    workspace: Workspace,
-    name: str,
+    name: str, target: TargetView, expression: np.ndarray, camera: Intrinsics, workspace: Workspace
 ) -> Surface:
     model, take = workspace.model, workspace.scratch.take
-    points0 = pose.apply(model.geometry0(person.identity, expression)).astype(np.float32)
+    shape = workspace.rest_shape(target.person) + (workspace.expressions @ np.asarray(expression, np.float32))
+    points0 = target.performance.camera_from_model.apply(shape.reshape(-1, 3)).astype(np.float32)
+    normals0 = take(f"{name} normals", points0.shape)
+    vertex_normals(points0, workspace.triangles0, normals0)
     count = len(workspace.face_weight)
     points = model.subdivide(points0, LEVEL, out=take(f"{name} points", (count, 3)))
-    normals = take(f"{name} normals", (count, 3))
-    vertex_normals(points, workspace.triangles, normals)
     pixels = take(f"{name} pixels", (count, 2))
-    np.divide(points[:, :2], points[:, 2:], out=pixels)
-    pixels *= np.float32(intrinsics.focal)
-    pixels += np.array([intrinsics.center_x, intrinsics.center_y], np.float32)
-    return Surface(points, pixels, normals)
+    _project(points, camera.focal, camera.center_x, camera.center_y, pixels)
+    return Surface(points, pixels, normals0)
 
 
-def _changed_region(old: Surface, new: Surface, workspace: Workspace, intrinsics: Intrinsics, height: float) -> Region:
+@njit("void(f4[:,::1], f8, f8, f8, f4[:,::1])", nogil=True, cache=True, fastmath=True)
+def _project(points, focal, center_x, center_y, out):
+    for i in range(len(out)):
+        scale = np.float32(focal) / points[i, 2]
+        out[i, 0] = points[i, 0] * scale + np.float32(center_x)
+        out[i, 1] = points[i, 1] * scale + np.float32(center_y)
+
+
+def _changed_region(old: Surface, new: Surface, workspace: Workspace, camera: Intrinsics, face_height: float) -> Region:
     """Where the picture can change: the vertices that move, and the mask's reach around them."""
-    moved = np.abs(new.pixels - old.pixels).max(axis=1) * workspace.face_weight > 0.05
-    if not moved.any():
-        moved[workspace.lower_lip] = True
-    pixels = np.concatenate([new.pixels[moved], old.pixels[moved]])
-    reach = MARGIN * height
-    x0, y0, x1, y1 = bounding_region(pixels, intrinsics, reach)
-    y1 = min(intrinsics.height, y1 + int((NECK_REACH - 1) * reach))
-    return x0, y0, x1, y1
+    corners = np.array(_moving_box(old.pixels, new.pixels, workspace.face_weight), np.float32).reshape(2, 2)
+    if corners[0, 0] > corners[1, 0]:
+        corners = new.pixels[workspace.lower_lip]
+    reach = MARGIN * face_height
+    x0, y0, x1, y1 = bounding_region(corners, camera, reach)
+    return x0, y0, x1, min(camera.height, y1 + int((NECK_REACH - 1) * reach))
 
 
-def _texture(
-    target: TargetView, old: Surface, new: Surface, appearance: Appearance, intrinsics: Intrinsics, workspace: Workspace
+@njit("UniTuple(f4, 4)(f4[:,::1], f4[:,::1], f4[::1])", nogil=True, cache=True, fastmath=True)
+def _moving_box(old, new, weight):
+    """Box around old and new places of all vertices that move; empty (low > high) if none does."""
+    low_x, low_y, high_x, high_y = np.float32(1e9), np.float32(1e9), np.float32(-1e9), np.float32(-1e9)
+    for i in range(len(weight)):
+        if max(abs(new[i, 0] - old[i, 0]), abs(new[i, 1] - old[i, 1])) * weight[i] > MOVING_PX:
+            low_x, high_x = min(low_x, old[i, 0], new[i, 0]), max(high_x, old[i, 0], new[i, 0])
+            low_y, high_y = min(low_y, old[i, 1], new[i, 1]), max(high_y, old[i, 1], new[i, 1])
+    return low_x, low_y, high_x, high_y
+
+
+def _attributes(
+    target: TargetView, old: Surface, new: Surface, appearance: Appearance, camera: Intrinsics, workspace: Workspace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Encoded colour per vertex under the frame's light, and which vertices the frame shows."""
-    take = workspace.scratch.take
-    colours = take("colours", (len(new.points), 3))
-    visibility = target.visibility
+    """What `Warper.build` interpolates, and what `shade_uncertain` gives for the vertices that the frame does not know."""
+    take, operator = workspace.scratch.take, workspace.operator
+    count = len(new.points)
+    lighting = np.ascontiguousarray(target.performance.lighting, np.float32)
+    gain0, gain = take("gain0", (len(new.normals0),)), take("gain", (count,))
+    encoded_gain(new.normals0, old.normals0, lighting, gain0)
+    carry_gain(operator.indptr, operator.indices, operator.data, gain0, workspace.light_weight, gain)
     albedo = target.person.vertex_albedo
-    if albedo is None:
-        if appearance == "video":
-            visibility = take("visibility", (len(new.points),), np.uint8)
-            visibility[:] = 1
-            return colours, visibility
-        albedo = workspace.model.vertex_albedo(target.person.albedo, LEVEL)
-    if visibility is None:
-        fragments = workspace.rasterizer.rasterize(
-            old.points, workspace.triangles, intrinsics, bounding_region(old.pixels, intrinsics, 1)
-        )
-        visibility = take("visibility", (len(new.points),), np.uint8)
-        vertex_visibility(fragments, old.points, old.pixels, visibility)
-    shade(np.ascontiguousarray(albedo, np.float32), new.normals, target.performance.lighting, colours)
-    return colours, visibility
+    visibility = _visibility(target, old, camera, workspace) if albedo is not None else workspace.all_visible
+    attributes, texture = take("attributes", (count, 5)), take("texture", (count, 4))
+    vertex_attributes(old.pixels, new.pixels, workspace.triangles, gain, visibility, workspace.face_weight, attributes)
+    if appearance == "model":
+        attributes[:, 2], attributes[:, 3] = 1.0, 1.0 - workspace.light_weight
+        albedo = workspace.model.vertex_albedo(target.person.albedo, LEVEL) if albedo is None else albedo
+    elif albedo is None:
+        attributes[:, 3] = 1.0  # nothing better than the frame
+        return attributes, texture
+    shade_uncertain(
+        operator, new.normals0, np.ascontiguousarray(albedo, np.float32), lighting, attributes[:, 3], texture
+    )  # fmt: skip
+    return attributes, texture
+
+
+def _visibility(target: TargetView, old: Surface, camera: Intrinsics, workspace: Workspace) -> np.ndarray:
+    """Which vertices the target frame shows: as stored at enrolment, or drawn now."""
+    if target.visibility is not None:
+        return target.visibility
+    region = bounding_region(old.pixels, camera, 1)
+    visibility = workspace.scratch.take("visibility", (len(old.points),), np.uint8)
+    fragments = workspace.rasterizer.rasterize(old.points, workspace.triangles, camera, region)
+    vertex_visibility(fragments, old.points, old.pixels, visibility)
+    return visibility
 
 
 def _apertures(

@@ -296,19 +296,22 @@ def _hold_cells(shift, face, opening, cell, value, weight, state):
         for c in range(columns):
             value[r, c, 0] = value[r, c, 1] = weight[r, c] = 0.0
             state[r, c] = OUTSIDE
+    per_pixel = np.float32(1.0 / cell)
     for y in range(face.shape[0]):
         r = y // cell
-        for x in range(face.shape[1]):
-            k = face[y, x]
-            if k <= 0 or opening[y, x] > 0:
-                continue
-            c = x // cell
-            value[r, c, 0] += k * shift[y, x, 0]
-            value[r, c, 1] += k * shift[y, x, 1]
-            weight[r, c] += k
-            old_r, old_c = int(y + shift[y, x, 1]) // cell, int(x + shift[y, x, 0]) // cell
-            if k > 0.5 and 0 <= old_r < rows and 0 <= old_c < columns:
-                state[old_r, old_c] = FREE
+        for c in range(columns):
+            for x in range(c * cell, min((c + 1) * cell, face.shape[1])):
+                k = face[y, x]
+                if k <= 0 or opening[y, x] > 0:
+                    continue
+                value[r, c, 0] += k * shift[y, x, 0]
+                value[r, c, 1] += k * shift[y, x, 1]
+                weight[r, c] += k
+                if (x + y) % 4 == 0 and k > np.float32(0.5):
+                    old_r = int((y + np.float32(0.5) + shift[y, x, 1]) * per_pixel)
+                    old_c = int((x + np.float32(0.5) + shift[y, x, 0]) * per_pixel)
+                    if 0 <= old_r < rows and 0 <= old_c < columns:
+                        state[old_r, old_c] = FREE
     for r in range(rows):
         for c in range(columns):
             if weight[r, c] > 0.25 * cell * cell:
