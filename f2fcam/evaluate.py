@@ -6,7 +6,8 @@ frame, the enrolled frame with the most similar mouth, a naive 2D puppet. The re
 - `kind`: "held_out" or "cross"; `target`, `source`: file name and range in seconds; `target_frames`.
 - `renderings`: "f2fcam", "puppet", "nearest_mouth", "unmodified" -> the groups below.
 - `ratio_to_unmodified` (held out): mouth and inner-face error of f2fcam and of the puppet over the unmodified frame's.
-- `repeatability`: `motion` of the driving clip against its own noisy copy shifted by a pixel: what the detector can tell.
+- `repeatability`: the driving clip against its own noisy copy shifted by a pixel, as `error` and `motion` below: the floor of
+  the detector.
 - `summary`: one line.
 
 Groups of a rendering:
@@ -39,6 +40,7 @@ from f2fcam.errors import InputError
 from f2fcam.evaluation.clip import Clip, Rendering, detected_clip, read_clip
 from f2fcam.evaluation.measure import Subject, TargetLooks, looped, measure, motion, nearest_mouth, puppet, unmodified
 from f2fcam.evaluation.report import contact_sheet, save_picture, summary_line
+from f2fcam.evaluation.shape import INNER_FACE, MOUTH, landmark_error_percent
 
 Range = tuple[float, float]
 Renderer = Callable[[Subject, Subject], Rendering]
@@ -113,7 +115,7 @@ def compare(driving: Subject, renderings: dict[str, Rendering], target: Subject,
 
 
 def repeat(driving: Subject) -> dict[str, Any]:
-    """The ruler's own limit: motion of the driving clip measured on a copy with noise, shifted by a pixel."""
+    """The ruler's own limit: error and motion of the driving clip measured on a copy with noise, shifted by a pixel."""
     random = np.random.default_rng(0)
     noise = random.normal(0, 2.5, (*np.asarray(driving.clip.frames[0]).shape,)).astype(np.float32)
 
@@ -124,7 +126,12 @@ def repeat(driving: Subject) -> dict[str, Any]:
             yield np.clip(np.rint(shifted + grain), 0, 255).astype(np.uint8)
 
     copy = detected_clip(copies(), driving.clip.fps)
-    return motion(driving.clip.points, driving.person, copy.points, driving.person, driving.clip.fps)
+    points = driving.clip.points
+    return {
+        "mouth_percent": float(np.nanmean(landmark_error_percent(copy.points, points, MOUTH))),
+        "inner_face_percent": float(np.nanmean(landmark_error_percent(copy.points, points, INNER_FACE))),
+        **motion(points, driving.person, copy.points, driving.person, driving.clip.fps),
+    }
 
 
 def puppet_renderer(driving: Subject, target: Subject) -> Rendering:

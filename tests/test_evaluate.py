@@ -169,6 +169,7 @@ def test_puppet_on_a_real_clip(clips, tmp_path):
     )
     assert result["ratio_to_unmodified"]["mouth_error"] < 0.8
     assert result["repeatability"]["mean"]["r"] > 0.8
+    assert 0 < result["repeatability"]["mouth_percent"] < result["renderings"]["puppet"]["error"]["mouth_percent"]
     assert result["renderings"]["unmodified"]["picture"]["flicker_ratio"] == pytest.approx(1, abs=0.35)
     saved = json.loads((tmp_path / "evaluation.json").read_text())
     assert saved["summary"] == result["summary"] and saved["kind"] == "held_out"

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
@@ -20,18 +19,10 @@ LONGEST_SIDE = 1280
 """Pictures are scaled down to this, as `enroll` does for the target."""
 
 
-class Pictures(Protocol):
-    """Pictures of one size, (h, w, 3) or masks (h, w), uint8; a mapped array is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, row: int) -> np.ndarray: ...
-
-
 class Picked:
     """Some rows of other pictures, in any order, without copying them."""
 
-    def __init__(self, pictures: Pictures, rows: Int[np.ndarray, " n"]) -> None:
+    def __init__(self, pictures: np.ndarray | Picked, rows: Int[np.ndarray, " n"]) -> None:
         self._pictures = pictures
         self._rows = rows
 
@@ -40,6 +31,10 @@ class Picked:
 
     def __getitem__(self, row: int) -> np.ndarray:
         return self._pictures[int(self._rows[row])]
+
+
+Pictures = UInt8[np.ndarray, "n h w *c"] | Picked
+"""Pictures (h, w, 3) or masks (h, w) of one size; a mapped array is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +149,7 @@ class PictureStore:
         self._shape = self._shape or picture.shape
         if picture.shape != self._shape:
             raise InputError("The clip changes its picture size.", hint="Convert it to one size with another program.")
-        self._file.write(np.ascontiguousarray(picture))
+        self._file.write(np.ascontiguousarray(picture).tobytes())
         self._count += 1
 
     def array(self) -> UInt8[np.ndarray, "n h w *c"]:

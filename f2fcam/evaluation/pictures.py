@@ -89,7 +89,7 @@ def _hull(points: Float[np.ndarray, "k 2"], shape: tuple[int, int], grow: float)
     middle = points.mean(axis=0)
     hull = cv2.convexHull((middle + (points - middle) * grow).astype(np.float32))
     out = np.zeros(shape, np.uint8)
-    cv2.fillConvexPoly(out, np.round(hull).astype(np.int32), 1)
+    cv2.fillConvexPoly(out, np.round(hull).astype(np.int32), (1,))
     return out > 0
 
 
@@ -164,7 +164,7 @@ class Flicker:
         last, self._last = self._last, gray
         if gray is None or last is None:
             return float("nan")
-        at = self._grid + self._flow.calc(gray, last, None)
+        at = self._grid + self._flow.calc(gray, last, np.zeros((*gray.shape, 2), np.float32))
         warped = cv2.remap(last, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         residual = cv2.GaussianBlur(gray.astype(np.float32) - warped, (0, 0), 1.5)
         return float(np.abs(residual)[self._skin].mean())
@@ -227,7 +227,7 @@ def changed(output: UInt8[np.ndarray, "h w 3"], original: UInt8[np.ndarray, "h w
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     outline, _ = cv2.findContours((labels == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled = np.zeros_like(strong)
-    cv2.drawContours(filled, outline, -1, 255, cv2.FILLED)
+    cv2.drawContours(filled, outline, -1, (255,), cv2.FILLED)
     return filled
 
 

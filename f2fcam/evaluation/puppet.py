@@ -109,7 +109,7 @@ def _redrawn(
     alpha = covered.reshape(at.shape[:2]).astype(np.float32)
     if outline is not None:
         inside = np.zeros(alpha.shape, np.uint8)
-        cv2.fillPoly(inside, [np.round((outline - (x0, y0) - 0.5) * 16).astype(np.int32)], 1, shift=4)
+        cv2.fillPoly(inside, [np.round((outline - (x0, y0) - 0.5) * 16).astype(np.int32)], (1,), shift=4)
         alpha = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), max(feather, 0.5)) * alpha
     out = canvas.copy()
     region = out[y0:y1, x0:x1]

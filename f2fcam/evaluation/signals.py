@@ -77,7 +77,8 @@ def fidelity(source: Float[np.ndarray, " n"], output: Float[np.ndarray, " n"]) -
     known = np.isfinite(source) & np.isfinite(output)
     a, b = source[known], output[known]
     if len(a) < 3 or a.std() < 1e-9:
-        return Fidelity(*(float("nan"),) * 4, float(a.std()) if len(a) else 0.0)
+        unknown = float("nan")
+        return Fidelity(unknown, unknown, unknown, unknown, float(a.std()) if len(a) else 0.0)
     covariance = float(((a - a.mean()) * (b - b.mean())).mean())
     r = covariance / (a.std() * b.std()) if b.std() > 1e-9 else 0.0
     ccc = 2 * covariance / (a.var() + b.var() + (a.mean() - b.mean()) ** 2)
