@@ -23,6 +23,11 @@ class QuadLevel:
     from_level0: sparse.csr_matrix
 
     @property
+    def count(self) -> int:
+        """Number of vertices."""
+        return len(self.from_level0.indptr) - 1
+
+    @property
     def triangles(self) -> Int32[np.ndarray, "2*q 3"]:
         """Each quad split along its first diagonal; triangles 2k and 2k + 1 belong to quad k."""
         return np.ascontiguousarray(self.quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3))
@@ -71,7 +76,7 @@ def catmull_clark(quads: Int32[np.ndarray, "q 4"], count: int) -> tuple[sparse.c
     before = np.roll(corner_edge, 1, axis=1)
     center = np.repeat(np.arange(n_quad)[:, None] + count + n_edge, 4, axis=1)
     children = np.stack([quads, corner_edge, center, before], axis=-1).reshape(-1, 4)
-    operator = sparse.vstack([vertex_point, edge_point, face]).tocsr()
+    operator = sparse.csr_matrix(sparse.vstack([vertex_point, edge_point, face]))
     operator.eliminate_zeros()
     return operator, children.astype(np.int32)
 
@@ -82,11 +87,11 @@ def _incidence(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) ->
 
 def subdivision_levels(quads: Int32[np.ndarray, "q 4"], count: int, steps: int = 2) -> list[QuadLevel]:
     """Level 0 to `steps` of a quad mesh; operators in float32 with sorted columns."""
-    levels = [QuadLevel(np.asarray(quads, np.int32), sparse.identity(count, np.float32, format="csr"))]
-    operator = sparse.identity(count, format="csr")
+    levels = [QuadLevel(np.asarray(quads, np.int32), sparse.csr_matrix(sparse.identity(count), dtype=np.float32))]
+    operator = sparse.csr_matrix(sparse.identity(count))
     for _ in range(steps):
-        step, quads = catmull_clark(quads, operator.shape[0])
-        operator = (step @ operator).tocsr()
+        step, quads = catmull_clark(quads, len(operator.indptr) - 1)
+        operator = sparse.csr_matrix(step @ operator)
         operator.sort_indices()
         levels.append(QuadLevel(quads, operator.astype(np.float32)))
     return levels

@@ -122,7 +122,7 @@ class FaceModel:
         """Level-0 positions (or colours) carried to `level`."""
         operator = self.levels[level].from_level0
         if out is None:
-            out = np.empty((operator.shape[0], 3), np.float32)
+            out = np.empty((self.levels[level].count, 3), np.float32)
         points = np.ascontiguousarray(points_level0, np.float32)
         sparse_times_points(operator.indptr, operator.indices, operator.data, points, out)
         return out
@@ -140,15 +140,15 @@ class FaceModel:
     def rows(self, points: SurfacePoints) -> ModelRows:
         """Mean and bases at surface points, contiguous, for solvers that must not gather per pixel."""
         corners = self.level_triangles[points.level][points.triangle]
-        count, operator = len(corners), self.levels[points.level].from_level0
-        at = np.repeat(np.arange(count), 3)
+        level = self.levels[points.level]
+        at = np.repeat(np.arange(len(corners)), 3)
         weights = sparse.csr_matrix(
-            (points.barycentric.ravel().astype(np.float32), (at, corners.ravel())), (count, operator.shape[0])
+            (points.barycentric.ravel().astype(np.float32), (at, corners.ravel())), (len(corners), level.count)
         )
-        coarse = (weights @ operator).tocsr()
+        coarse = sparse.csr_matrix(weights @ level.from_level0)
         shade = self.albedo_model
         smooth = coarse @ shade.smooth
-        masks = weights @ shade.masks[: operator.shape[0]]
+        masks = weights @ shade.masks[: level.count]
         albedo = np.concatenate(
             [smooth[:, None, :] * shade.smooth_colors.T, masks[:, None, :] * shade.mask_colors.T], axis=2
         )
@@ -156,14 +156,14 @@ class FaceModel:
             _carried(coarse, self.mean),
             _carried(coarse, self.identity_basis),
             _carried(coarse, self.expression_basis),
-            weights @ shade.mean[: operator.shape[0]],
+            weights @ shade.mean[: level.count],
             np.ascontiguousarray(albedo, np.float32),
         )
 
     def vertex_albedo(self, albedo: Float32[np.ndarray, " 80"], level: int = LEVELS) -> Float32[np.ndarray, "n 3"]:
         """Linear reflectance per vertex of `level`, kept in (0, 1]."""
         shade = self.albedo_model
-        count = self.levels[level].from_level0.shape[0]
+        count = self.levels[level].count
         k = shade.smooth.shape[1]
         coefficients = np.asarray(albedo, np.float32)
         colors = self.subdivide(shade.smooth @ (coefficients[:k, None] * shade.smooth_colors), level)
