@@ -93,7 +93,7 @@ def subdivision_levels(quads: Int32[np.ndarray, "q 4"], count: int, steps: int =
         step, quads = catmull_clark(quads, len(operator.indptr) - 1)
         operator = sparse.csr_matrix(step @ operator)
         operator.sort_indices()
-        levels.append(QuadLevel(quads, operator.astype(np.float32)))
+        levels.append(QuadLevel(quads, sparse.csr_matrix(operator, dtype=np.float32)))
     return levels
 
 
