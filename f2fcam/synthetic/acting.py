@@ -28,7 +28,7 @@ VISEMES: tuple[dict[str, float], ...] = tuple(
 """ah, eh, ee, oh, oo, m, f, s, uh."""
 
 REST: dict[str, float] = {"mouthPressLeft": 0.06, "mouthPressRight": 0.06, "mouthClose": 0.0}
-NECK_PIVOT = np.array([0.0, -95.0, -65.0])
+NECK_PIVOT = np.array([0.0, -95.0, -88.0])
 """The head turns about this point of model space, mm."""
 
 LID_CLOSE_S, LID_HOLD_S, LID_OPEN_S = 0.075, 0.035, 0.13

@@ -13,16 +13,16 @@ from f2fcam.synthetic.surface import Material, Surface, at_texels, grid_quads, p
 
 PROFILE = np.array(
     [  # step, half-width, half-depth, height, depth of the axis, squareness
-        [0.0, 64, 60, -132, -86, 2.0],
-        [1.0, 66, 60, -146, -84, 2.0],
-        [2.0, 74, 62, -158, -82, 2.0],
-        [3.0, 96, 66, -168, -80, 2.1],
-        [4.0, 130, 74, -180, -78, 2.3],
-        [5.0, 164, 84, -196, -76, 2.5],
-        [6.0, 188, 94, -222, -74, 2.6],
-        [7.0, 200, 104, -262, -70, 2.7],
-        [8.0, 206, 112, -330, -66, 2.7],
-        [9.0, 210, 116, -430, -66, 2.7],
+        [0.0, 64, 60, -126, -88, 2.0],
+        [1.0, 72, 62, -142, -86, 2.0],
+        [2.0, 84, 65, -156, -84, 2.1],
+        [3.0, 108, 70, -170, -82, 2.2],
+        [4.0, 138, 78, -185, -79, 2.4],
+        [5.0, 166, 87, -203, -76, 2.6],
+        [6.0, 188, 96, -230, -73, 2.7],
+        [7.0, 200, 105, -270, -70, 2.7],
+        [8.0, 206, 112, -335, -66, 2.7],
+        [9.0, 210, 116, -435, -66, 2.7],
         [10.0, 214, 118, -620, -66, 2.7],
     ]
 )
@@ -41,8 +41,11 @@ class Body:
         step = np.concatenate([np.linspace(-0.7, COLLAR_STEP, 14), np.linspace(COLLAR_STEP + 0.02, 10, RINGS - 14)])
         self._rest = self._sections(border, step)
         # the first rings turn with the head
-        self._follow = smoothstep(1.6, -0.7, step)[:, None, None].astype(np.float32)
-        self._join = smoothstep(1.0, -0.7, step)[:, None, None].astype(np.float32)
+        self._follow = smoothstep(2.0, -0.7, step)[:, None, None].astype(np.float32)
+        self._join = np.clip((2.2 - step) / 2.9, 0, 1)[:, None, None].astype(np.float32) ** 2
+        self._rest = self.vertices(neutral, (np.eye(3, dtype=np.float32), np.zeros(3, np.float32))).reshape(
+            self._rest.shape
+        )
         count = len(self._loop)
         quads = grid_quads(RINGS, count, closed=True)
         a, b, c, _ = quads[0]
@@ -107,7 +110,7 @@ class Body:
         )
         blood = look.haemoglobin + 0.10 * fractal(where, 16, look.seed + 8, 2)
         skin = np.exp(-(melanin[:, None] * MELANIN + blood[:, None] * HAEMOGLOBIN)) * BASE
-        angle = np.arctan2(where[:, 0], where[:, 2] + 80)
+        angle = np.arctan2(where[:, 0], where[:, 2] + 100)
         across = angle * 70
         collar = smoothstep(COLLAR_STEP + 0.55, COLLAR_STEP + 0.5, step)
         ribs = 0.80 + 0.2 * np.sin(across * 2 * np.pi / 3.2) * collar

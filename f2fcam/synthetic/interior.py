@@ -13,8 +13,8 @@ from f2fcam.synthetic.surface import Material, Surface, at_texels, grid_quads, p
 
 IRIS_ANGLE, PUPIL_ANGLE = 0.50, 0.185
 """Half-angles of iris and pupil seen from the eyeball's centre, radians."""
-SCLERA = np.array([0.60, 0.55, 0.51], np.float32)
-ENAMEL = np.array([0.66, 0.60, 0.49], np.float32)
+SCLERA = np.array([0.52, 0.47, 0.44], np.float32)
+ENAMEL = np.array([0.74, 0.68, 0.59], np.float32)
 GUM = np.array([0.42, 0.15, 0.14], np.float32)
 TONGUE = np.array([0.46, 0.17, 0.16], np.float32)
 THROAT = np.array([0.20, 0.055, 0.05], np.float32)
@@ -22,9 +22,16 @@ UPPER_WIDTHS = (8.4, 6.7, 7.6, 6.9, 6.8, 10.0, 10.0)
 LOWER_WIDTHS = (5.3, 5.8, 6.7, 7.0, 7.2, 10.5, 10.5)
 """Teeth from the middle to the side, mm."""
 
+PART_SHIFT_MM = {
+    "teeth_upper": (0.0, -5.6, 3.5),
+    "teeth_lower": (0.0, 0.4, 2.0),
+    "tongue": (0.0, -12.0, -5.0),
+}
+"""The generator's helper meshes sit high: teeth so that the upper edge shows below a relaxed lip, the tongue on the jaw's floor."""
+
 CAVITY_DEPTH_MM = (0.0, 1.5, 4.0, 9.0, 18.0, 30.0, 42.0, 50.0)
 CAVITY_RISE_MM = (0.0, 5.0, 10.0, 15.0, 18.0, 16.0, 9.0, 0.5)
-CAVITY_WIDTH = (1.0, 1.12, 1.25, 1.4, 1.4, 1.1, 0.6, 0.05)
+CAVITY_WIDTH = (1.0, 1.02, 1.05, 1.08, 1.05, 0.9, 0.5, 0.05)
 """The mouth's inside as rings behind the lips: depth, half-height beyond the lips' own, width relative to the lips."""
 
 
@@ -95,7 +102,7 @@ def _arch_length(rest: np.ndarray, where: np.ndarray) -> np.ndarray:
 def _biting_edge(rest: np.ndarray, where: np.ndarray, upper: bool) -> np.ndarray:
     """Height of the arch's free edge at each point, smooth along x."""
     bins = np.linspace(rest[:, 0].min(), rest[:, 0].max(), 25)
-    front = rest[:, 2] > np.interp(np.abs(rest[:, 0]), [0, 33], [15, -22])
+    front = rest[:, 2] > np.interp(np.abs(rest[:, 0]), [0, 33], [-8, -45])
     pick = np.min if upper else np.max
     heights = [pick(rest[front & (np.abs(rest[:, 0] - b) < 3.0), 1], initial=rest[:, 1].mean()) for b in bins]
     return np.interp(where[:, 0], bins, np.convolve(np.pad(heights, 1, "edge"), [0.25, 0.5, 0.25], "valid"))
@@ -165,8 +172,8 @@ def mouth_light(
 ) -> Float32[np.ndarray, " k"]:
     """Share of light that reaches points inside the mouth: less far back, little through a narrow gap, shade of the lip."""
     behind = np.maximum(lips_depth - points[:, 2], 0)
-    reach = 0.04 + 0.96 * gap / (gap + 0.55 * behind + 2.0)
-    shadow = 0.45 + 0.55 * smoothstep(-1.0, 4.0, upper_lip - points[:, 1])
+    reach = 0.04 + 0.96 * gap / (gap + 0.25 * behind + 0.8)
+    shadow = 0.6 + 0.4 * smoothstep(-1.0, 4.0, upper_lip - points[:, 1])
     return (reach * shadow * np.exp(-behind / 45)).astype(np.float32)
 
 
@@ -189,3 +196,13 @@ def eye_light(points: Float32[np.ndarray, "k 3"], loop: Float32[np.ndarray, "m 3
     side = np.minimum(points[:, 0] - ordered[0, 0], ordered[-1, 0] - points[:, 0])
     light = (0.34 + 0.66 * smoothstep(-0.5, 4.2, above)) * (0.72 + 0.28 * smoothstep(-0.3, 1.8, below))
     return (light * (0.6 + 0.4 * smoothstep(0.0, 5.0, side))).astype(np.float32)
+
+
+def bulge_cornea(normals: Float32[np.ndarray, "k 3"], uv: Float32[np.ndarray, "k 2"]) -> None:
+    """Bend an eyeball's normals, in place, as the cornea's smaller radius would: the lamp's reflection needs it."""
+    angle = np.hypot(uv[:, 0] - 0.5, uv[:, 1] - 0.5) * 2 * np.pi
+    axis = normals[angle < 0.25].mean(0)
+    axis /= np.sqrt(axis @ axis)
+    sideways = normals - np.outer(normals @ axis, axis)
+    normals += sideways * (0.7 * smoothstep(0.72, 0.5, angle))[:, None]
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)

@@ -79,7 +79,7 @@ def draw_look(seed: int) -> Look:
         moles=float(rng.uniform(0.2, 1.0)),
         stubble=0.0 if long else float(rng.uniform(0.2, 0.9)),
         brow_weight=float(rng.uniform(0.8, 1.3)) if not long else float(rng.uniform(0.6, 0.95)),
-        lip_tint=float(rng.uniform(0.6, 1.1)),
+        lip_tint=float(rng.uniform(0.35, 0.8)),
         lashes=float(rng.uniform(0.8, 1.1)) if long else float(rng.uniform(0.3, 0.6)),
         hair=HAIR_COLOURS[int(rng.integers(0, 2 if dark else len(HAIR_COLOURS)))],
         hair_style="long" if long else "short",

@@ -15,18 +15,30 @@ from f2fcam.face.parts import load_parts
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance
 from f2fcam.frame import LINEAR_STEPS, LINEAR_TO_SRGB
+from f2fcam.render import bounding_region
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.synthetic.ambient import sky_visibility
 from f2fcam.synthetic.backdrop import paint_backdrop
 from f2fcam.synthetic.body import Body
-from f2fcam.synthetic.interior import MouthCavity, eye_light, mouth_light, paint_eye, paint_teeth, paint_tongue
+from f2fcam.synthetic.hair import Curtain, Lashes, hair_shells
+from f2fcam.synthetic.interior import (
+    PART_SHIFT_MM,
+    MouthCavity,
+    bulge_cornea,
+    eye_light,
+    mouth_light,
+    paint_eye,
+    paint_teeth,
+    paint_tongue,
+)
+from f2fcam.synthetic.lids import lid_margin
 from f2fcam.synthetic.lights import Light
 from f2fcam.synthetic.person import SyntheticPerson
-from f2fcam.synthetic.shade import GLOSS, shade
+from f2fcam.synthetic.shade import GLOSS, shade, shade_layer
 from f2fcam.synthetic.skin import paint_skin
 from f2fcam.synthetic.surface import Surface
 
-OCCLUSION_POWER = 0.8
+OCCLUSION_POWER = 0.65
 FACING = np.diag([1.0, -1.0, -1.0])
 """From model to camera axes for a person who looks into the camera."""
 
@@ -65,13 +77,22 @@ class SceneRenderer:
         neutral = self._model.subdivide(person.skin0)
         self._body = Body(self._model, neutral, person.look)
         self._cavity = MouthCavity(self._model, person.look)
+        shells = hair_shells(self._model, person.look)
+        self._cap = next(shell for shell in shells if not shell.layer)
+        self._layers = [shell for shell in shells if shell.layer]
+        self._curtain = Curtain(person.look) if person.look.hair_style == "long" else None
+        self._lashes = [
+            (side, Lashes(self._model, neutral, side, upper, person.look))
+            for side in ("left", "right")
+            for upper in (False, True)
+        ]
         self._names = tuple(self._parts.by_name)
         self._spans: dict[str, slice] = {}
         surfaces = self._paint(neutral, cells)
         self._join(surfaces)
         self._backdrop = paint_backdrop(person.look.seed, self._large.width, self._large.height)
         self._linear = np.empty_like(self._backdrop)
-        self._rasterizer = CpuRasterizer()
+        self._rasterizer, self._layer_rasterizer = CpuRasterizer(), CpuRasterizer()
 
     def _paint(self, neutral: np.ndarray, cells: int) -> dict[str, tuple[Surface, int]]:
         """Every surface with its number of vertices, in drawing order."""
@@ -91,6 +112,7 @@ class SceneRenderer:
             part = self._parts[name]
             surfaces[name] = (painters[name](part, look), len(part.uv))
         surfaces["cavity"] = (self._cavity.surface, int(self._cavity.quads.max()) + 1)
+        surfaces["cap"] = (self._cap.surface, len(self._cap.vertices))
         surfaces["body"] = (self._body.paint(occlusion[count:]), len(self._body.rest))
         return surfaces
 
@@ -129,6 +151,7 @@ class SceneRenderer:
             np.ascontiguousarray(performance.lighting, np.float32), light.key_direction, light.key_colour,
             np.float32(light.highlight), self._linear,
         )  # fmt: skip
+        self._draw_layers(performance, fragments.depth)
         size = (self.camera.intrinsics.width, self.camera.intrinsics.height)
         if self._linear.shape[1::-1] == size:
             return self._linear
@@ -151,17 +174,60 @@ class SceneRenderer:
         points[spans["skin"]] = skin
         for name in self._names:
             part = self._parts[name]
-            still = person.parts0[self._parts.slices[name]]
+            still = person.parts0[self._parts.slices[name]] + np.float32(PART_SHIFT_MM.get(name, (0, 0, 0)))
             points[spans[name]] = part.smoothed(still + part.expression @ weights)
+        normals = self._normals[: len(skin)]
+        vertex_normals(skin, self._model.triangles(2), normals)
+        points[spans["cap"]] = self._cap.over(skin, normals)
+        self._layer_points = self._layer_vertices(performance, skin, normals)
         points[spans["cavity"]] = self._cavity.vertices(skin)
         self._shade_inside(skin)
-        head = self.camera.camera_from_rest.inverse().compose(performance.camera_from_model)
-        points[spans["body"]] = self._body.vertices(skin, (np.float32(head.rotation), np.float32(head.translation)))
+        points[spans["body"]] = self._body.vertices(skin, self._head_motion(performance))
         before = spans["body"].start
         _move(points[:before], performance.camera_from_model)
         _move(points[before:], self.camera.camera_from_rest)
         vertex_normals(points, self._triangles, self._normals)
         self._join_neck()
+        for name in ("eye_left", "eye_right"):
+            bulge_cornea(self._normals[spans[name]], self._parts[name].uv)
+
+    def _layer_vertices(
+        self, performance: Performance, skin: np.ndarray, normals: np.ndarray
+    ) -> list[tuple[Surface, np.ndarray]]:
+        """Layers from far to near with their vertices in camera space."""
+        layers: list[tuple[Surface, np.ndarray]] = []
+        if self._curtain is not None:
+            head = self._head_motion(performance)
+            hanging = self.camera.camera_from_rest.apply(self._curtain.vertices(head))
+            layers += [(surface, hanging) for surface in self._curtain.surfaces]
+        on_head = [(shell.surface, shell.over(skin, normals)) for shell in self._layers]
+        names = self._model.expression_names
+        for side, lashes in self._lashes:
+            closed = float(performance.expression[names.index(f"eyeBlink{side.capitalize()}")])
+            on_head.append((lashes.surface, lashes.vertices(skin, closed)))
+        layers += [(surface, performance.camera_from_model.apply(points)) for surface, points in on_head]
+        return [(surface, np.ascontiguousarray(points, np.float32)) for surface, points in layers]
+
+    def _draw_layers(self, performance: Performance, nearest: np.ndarray) -> None:
+        lighting = np.ascontiguousarray(performance.lighting, np.float32)
+        for surface, points in self._layer_points:
+            region = bounding_region(self._large.project(points), self._large)
+            x0, y0, x1, y1 = region
+            triangles = surface.triangles
+            normals = np.empty_like(points)
+            vertex_normals(points, triangles, normals)
+            seen = self._layer_rasterizer.rasterize(points, triangles, self._large, region, cull_back=False)
+            depth, out = np.ascontiguousarray(nearest[y0:y1, x0:x1]), np.ascontiguousarray(self._linear[y0:y1, x0:x1])
+            shade_layer(
+                seen.triangle, seen.barycentric, seen.depth, triangles, points, normals, surface.texels,
+                surface.cells, lighting, depth, out,
+            )  # fmt: skip
+            nearest[y0:y1, x0:x1], self._linear[y0:y1, x0:x1] = depth, out
+
+    def _head_motion(self, performance: Performance) -> tuple[np.ndarray, np.ndarray]:
+        """Rotation and shift of the head from its resting place."""
+        head = self.camera.camera_from_rest.inverse().compose(performance.camera_from_model)
+        return np.float32(head.rotation), np.float32(head.translation)
 
     def _shade_inside(self, skin: np.ndarray) -> None:
         gap, upper_lip, depth = self._cavity.opening(skin)
@@ -170,7 +236,7 @@ class SceneRenderer:
             self._occlusion[span] = mouth_light(self._points[span], gap, upper_lip, depth)
         for name in ("eye_left", "eye_right"):
             span = self._spans[name]
-            self._occlusion[span] = eye_light(self._points[span], skin[self._model.loops[name]])
+            self._occlusion[span] = eye_light(self._points[span], skin[lid_margin(name.removeprefix("eye_"))])
 
     def _join_neck(self) -> None:
         """The head's border and the body's first ring share their normals, so that no edge shows."""

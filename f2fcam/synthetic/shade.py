@@ -18,6 +18,46 @@ GLOSS = np.array(
 """Per `Material`."""
 
 
+@njit(nogil=True, inline="always")
+def _texel(texels, first, cells, second_triangle, b, c):
+    """Bilinear texel of a quad at barycentrics (1 - b - c, b, c) of one of its two triangles: red, green, blue, fourth."""
+    one = np.float32(1)
+    u = b if second_triangle else b + c
+    v = b + c if second_triangle else c
+    fu = min(max(u, np.float32(0)), one) * np.float32(cells)
+    fv = min(max(v, np.float32(0)), one) * np.float32(cells)
+    iu, iv = min(int(fu), cells - 1), min(int(fv), cells - 1)
+    fu, fv = fu - np.float32(iu), fv - np.float32(iv)
+    scale = np.float32(1.0 / 65535.0)
+    w00, w10 = (one - fu) * (one - fv) * scale, fu * (one - fv) * scale
+    w01, w11 = (one - fu) * fv * scale, fu * fv * scale
+    p = first + iv * (cells + 1) + iu
+    q = p + cells + 1
+    red = w00 * texels[p, 0] + w10 * texels[p + 1, 0] + w01 * texels[q, 0] + w11 * texels[q + 1, 0]
+    green = w00 * texels[p, 1] + w10 * texels[p + 1, 1] + w01 * texels[q, 1] + w11 * texels[q + 1, 1]
+    blue = w00 * texels[p, 2] + w10 * texels[p + 1, 2] + w01 * texels[q, 2] + w11 * texels[q + 1, 2]
+    fourth = w00 * texels[p, 3] + w10 * texels[p + 1, 3] + w01 * texels[q, 3] + w11 * texels[q + 1, 3]
+    return red, green, blue, fourth
+
+
+@njit(nogil=True, inline="always")
+def _diffuse(lighting, channel, x, y, z):
+    """Spherical-harmonics light at a unit normal."""
+    total = np.float32(0.282095) * lighting[0, channel]
+    total += np.float32(0.488603) * (y * lighting[1, channel] + z * lighting[2, channel] + x * lighting[3, channel])
+    total += np.float32(1.092548) * (
+        x * y * lighting[4, channel] + y * z * lighting[5, channel] + x * z * lighting[7, channel]
+    )
+    total += np.float32(0.315392) * (3 * z * z - np.float32(1)) * lighting[6, channel]
+    return total + np.float32(0.546274) * (x * x - y * y) * lighting[8, channel]
+
+
+@njit(nogil=True, inline="always")
+def _unit(x, y, z):
+    scale = np.float32(1) / np.sqrt(max(x * x + y * y + z * z, np.float32(1e-12)))
+    return x * scale, y * scale, z * scale
+
+
 @njit(
     "void(i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[:,::1], f4[::1], u2[:,::1], i4[::1], i4[::1], u1[::1],"
     "f4[:,::1], f4[:,::1], f4[::1], f4[::1], f4, f4[:,:,::1])",
@@ -45,7 +85,6 @@ def shade(
 ):
     """Linear radiance of every pixel that sees a triangle, over what `out` (h, w, 3) holds already."""
     height, width = triangle.shape
-    inverse = np.float32(1.0 / 65535.0)
     one = np.float32(1.0)
     for y in range(height):
         for x in range(width):
@@ -54,53 +93,65 @@ def shade(
                 continue
             ia, ib, ic = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             a, b, c = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
-            nx = a * normals[ia, 0] + b * normals[ib, 0] + c * normals[ic, 0]
-            ny = a * normals[ia, 1] + b * normals[ib, 1] + c * normals[ic, 1]
-            nz = a * normals[ia, 2] + b * normals[ib, 2] + c * normals[ic, 2]
-            scale = one / np.sqrt(max(nx * nx + ny * ny + nz * nz, np.float32(1e-12)))
-            nx, ny, nz = nx * scale, ny * scale, nz * scale
-            occluded = a * occlusion[ia] + b * occlusion[ib] + c * occlusion[ic]
-
+            nx, ny, nz = _unit(
+                a * normals[ia, 0] + b * normals[ib, 0] + c * normals[ic, 0],
+                a * normals[ia, 1] + b * normals[ib, 1] + c * normals[ic, 1],
+                a * normals[ia, 2] + b * normals[ib, 2] + c * normals[ic, 2],
+            )
+            open_sky = a * occlusion[ia] + b * occlusion[ib] + c * occlusion[ic]
             quad = t >> 1
-            cells = texel_cells[quad]
-            u = b + c if t & 1 == 0 else b
-            v = c if t & 1 == 0 else b + c
-            fu = min(max(u, np.float32(0)), one) * np.float32(cells)
-            fv = min(max(v, np.float32(0)), one) * np.float32(cells)
-            iu, iv = min(int(fu), cells - 1), min(int(fv), cells - 1)
-            fu, fv = fu - np.float32(iu), fv - np.float32(iv)
-            p = texel_start[quad] + iv * (cells + 1) + iu
-            w00, w10 = (one - fu) * (one - fv) * inverse, fu * (one - fv) * inverse
-            w01, w11 = (one - fu) * fv * inverse, fu * fv * inverse
-            q = p + cells + 1
-            red = w00 * texels[p, 0] + w10 * texels[p + 1, 0] + w01 * texels[q, 0] + w11 * texels[q + 1, 0]
-            green = w00 * texels[p, 1] + w10 * texels[p + 1, 1] + w01 * texels[q, 1] + w11 * texels[q + 1, 1]
-            blue = w00 * texels[p, 2] + w10 * texels[p + 1, 2] + w01 * texels[q, 2] + w11 * texels[q + 1, 2]
-            shine = w00 * texels[p, 3] + w10 * texels[p + 1, 3] + w01 * texels[q, 3] + w11 * texels[q + 1, 3]
-
-            y0 = np.float32(0.282095)
-            y1, y2, y3 = np.float32(0.488603) * ny, np.float32(0.488603) * nz, np.float32(0.488603) * nx
-            y4, y5, y7 = np.float32(1.092548) * nx * ny, np.float32(1.092548) * ny * nz, np.float32(1.092548) * nx * nz
-            y6 = np.float32(0.315392) * (3 * nz * nz - one)
-            y8 = np.float32(0.546274) * (nx * nx - ny * ny)
+            red, green, blue, shine = _texel(texels, texel_start[quad], texel_cells[quad], t & 1, b, c)
             spark = np.float32(0)
-            kind = material[quad]
             if highlight > 0:
-                px = a * points[ia, 0] + b * points[ib, 0] + c * points[ic, 0]
-                py = a * points[ia, 1] + b * points[ib, 1] + c * points[ic, 1]
-                pz = a * points[ia, 2] + b * points[ib, 2] + c * points[ic, 2]
-                r = -one / np.sqrt(px * px + py * py + pz * pz)
-                vx, vy, vz = px * r, py * r, pz * r
-                hx, hy, hz = vx + key_direction[0], vy + key_direction[1], vz + key_direction[2]
-                r = one / np.sqrt(max(hx * hx + hy * hy + hz * hz, np.float32(1e-9)))
-                facing = max((nx * hx + ny * hy + nz * hz) * r, np.float32(0))
+                kind = material[quad]
+                vx, vy, vz = _unit(
+                    -(a * points[ia, 0] + b * points[ib, 0] + c * points[ic, 0]),
+                    -(a * points[ia, 1] + b * points[ib, 1] + c * points[ic, 1]),
+                    -(a * points[ia, 2] + b * points[ib, 2] + c * points[ic, 2]),
+                )
+                hx, hy, hz = _unit(vx + key_direction[0], vy + key_direction[1], vz + key_direction[2])
+                facing = max(nx * hx + ny * hy + nz * hz, np.float32(0))
                 graze = one - max(nx * vx + ny * vy + nz * vz, np.float32(0))
-                graze *= graze
-                rise = gloss[kind, 1] * (one + gloss[kind, 2] * 8 * graze * graze)
-                spark = highlight * shine * occluded * rise * facing ** gloss[kind, 0]
+                rise = gloss[kind, 1] * (one + gloss[kind, 2] * 8 * graze * graze * graze * graze)
+                spark = highlight * shine * open_sky * rise * facing ** gloss[kind, 0]
             for channel in range(3):
-                light = lighting[0, channel] * y0 + lighting[1, channel] * y1 + lighting[2, channel] * y2
-                light += lighting[3, channel] * y3 + lighting[4, channel] * y4 + lighting[5, channel] * y5
-                light += lighting[6, channel] * y6 + lighting[7, channel] * y7 + lighting[8, channel] * y8
                 albedo = red if channel == 0 else (green if channel == 1 else blue)
-                out[y, x, channel] = max(albedo * light * occluded, np.float32(0)) + spark * key_colour[channel]
+                light = max(albedo * open_sky * _diffuse(lighting, channel, nx, ny, nz), np.float32(0))
+                out[y, x, channel] = light + spark * key_colour[channel]
+
+
+@njit(
+    "void(i4[:,::1], f4[:,:,::1], f4[:,::1], i4[:,::1], f4[:,::1], f4[:,::1], u2[:,::1], i4, f4[:,::1],"
+    "f4[:,::1], f4[:,:,::1])",
+    nogil=True,
+    cache=True,
+    fastmath={"contract", "arcp", "nsz", "reassoc"},
+)
+def shade_layer(triangle, barycentric, depth, triangles, points, normals, texels, cells, lighting, nearest, out):
+    """Blend a layer, whose texels carry opacity, over `out` where it lies before `nearest` (h, w); dense parts hide others."""
+    height, width = triangle.shape
+    per_quad = (cells + 1) * (cells + 1)
+    for y in range(height):
+        for x in range(width):
+            t = triangle[y, x]
+            if t < 0 or depth[y, x] > nearest[y, x]:
+                continue
+            b, c = barycentric[y, x, 1], barycentric[y, x, 2]
+            red, green, blue, opacity = _texel(texels, (t >> 1) * per_quad, cells, t & 1, b, c)
+            if opacity < np.float32(0.004):
+                continue
+            ia, ib, ic = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            a = barycentric[y, x, 0]
+            nx, ny, nz = _unit(
+                a * normals[ia, 0] + b * normals[ib, 0] + c * normals[ic, 0],
+                a * normals[ia, 1] + b * normals[ib, 1] + c * normals[ic, 1],
+                a * normals[ia, 2] + b * normals[ib, 2] + c * normals[ic, 2],
+            )
+            if nx * points[ia, 0] + ny * points[ia, 1] + nz * points[ia, 2] > 0:
+                nx, ny, nz = -nx, -ny, -nz
+            if opacity > np.float32(0.6):
+                nearest[y, x] = depth[y, x]
+            for channel in range(3):
+                albedo = red if channel == 0 else (green if channel == 1 else blue)
+                light = max(albedo * _diffuse(lighting, channel, nx, ny, nz), np.float32(0))
+                out[y, x, channel] += opacity * (light - out[y, x, channel])

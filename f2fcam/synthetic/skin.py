@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from scipy.spatial import cKDTree
 
 from f2fcam.face.morphable import FaceModel, load_face_model
+from f2fcam.synthetic.lids import lid_margin, split_margin
 from f2fcam.synthetic.look import Look
 from f2fcam.synthetic.noise import cells, fractal, smoothstep
 from f2fcam.synthetic.surface import Material, Surface, at_texels, pack_texels, paired_quads
@@ -97,12 +98,12 @@ def paint_skin(model: FaceModel, look: Look, occlusion: Float32[np.ndarray, " n"
     colour = np.exp(-_pigments(where, masks, lips, look)) * BASE
     colour *= _fine_structure(where, masks, lips, look)[:, None]
     colour *= at_texels(occlusion, quads, cells_per_quad)[:, None]
-    hairs = _strokes(model, look).sample(where) * smoothstep(-5, 5, where[:, 2])
+    hairs = _strokes(model, look).sample(where) * smoothstep(-28, -18, where[:, 2])
     hairs = np.maximum(hairs, _lash_line(model, where, look))
     ink = np.array(look.hair, np.float32) * 0.6 + 0.004
     colour += (ink - colour) * hairs[:, None]
-    colour *= (1 - 0.85 * masks["nostrils"])[:, None]
-    gloss = 0.45 + 0.35 * masks["nose"] + 0.9 * lips - 0.35 * hairs + 0.15 * fractal(where, 1.3, look.seed + 41)
+    colour *= (1 - 0.7 * masks["nostrils"])[:, None]
+    gloss = 0.5 + 0.4 * masks["nose"] + 1.3 * lips - 0.35 * hairs + 0.15 * fractal(where, 1.3, look.seed + 41)
     gloss *= 1 - 0.9 * masks["nostrils"]
     return Surface(quads, pack_texels(colour, gloss / 2), cells_per_quad, Material.SKIN)
 
@@ -118,13 +119,13 @@ def _pigments(where: np.ndarray, masks: dict[str, np.ndarray], lips: np.ndarray,
         + 0.05 * fractal(where, 3.5, seed + 3)
     )
     lids = np.clip(masks["eyelid_left"] + masks["eyelid_right"], 0, 1)
-    under_eye = np.exp(-(((x - 28) / 13) ** 2) - ((y - 14) / 6) ** 2) * (z > 0)
+    under_eye = np.exp(-(((x - 28) / 13) ** 2) - ((y - 14) / 6) ** 2) * (z > -23)
     melanin += look.melanin * (0.10 * lids + 0.12 * under_eye)
     freckle = smoothstep(0.33, 0.16, cells(where, 3.2, seed + 5)) * smoothstep(0.0, 0.7, fractal(where, 9, seed + 6, 2))
-    sunny = np.exp(-(((x - 25) / 26) ** 2) - ((y + 2) / 18) ** 2) * (z > 0)
+    sunny = np.exp(-(((x - 25) / 26) ** 2) - ((y + 2) / 18) ** 2) * (z > -23)
     melanin += look.freckles * 0.8 * freckle * np.clip(sunny + 0.15, 0, 1)
-    cheeks = np.exp(-(((x - 40) / 17) ** 2) - ((y + 12) / 17) ** 2) * (z > -30)
-    nose_tip = np.exp(-((x / 12) ** 2) - ((y + 12) / 11) ** 2) * (z > 25)
+    cheeks = np.exp(-(((x - 40) / 17) ** 2) - ((y + 12) / 17) ** 2) * (z > -53)
+    nose_tip = np.exp(-((x / 12) ** 2) - ((y + 12) / 11) ** 2) * (z > 2)
     ears = np.clip(masks["ear_left"] + masks["ear_right"], 0, 1)
     blood = look.haemoglobin + look.ruddiness * (
         0.26 * cheeks + 0.24 * nose_tip + 0.2 * ears + 0.10 * masks["chin"] + 0.10 * lids + 0.10 * under_eye
@@ -132,7 +133,7 @@ def _pigments(where: np.ndarray, masks: dict[str, np.ndarray], lips: np.ndarray,
     blood += 0.10 * fractal(where, 16, seed + 8, 2) + 0.05 * fractal(where, 4, seed + 9, 2)
     veins = np.abs(fractal(where, 5, seed + 10))
     blood += 0.06 * smoothstep(0.08, 0.0, veins) * (cheeks + nose_tip)
-    melanin *= 1 - 0.35 * lips
+    melanin *= 1 - 0.2 * lips
     blood += lips * (look.lip_tint + 0.15 * fractal(where, 6, seed + 11, 2))
     return np.clip(melanin, 0.05, None)[:, None] * MELANIN + np.clip(blood, 0.05, None)[:, None] * HAEMOGLOBIN
 
@@ -181,8 +182,8 @@ def _draw_brow(
 ) -> None:
     """Hairs that stand up at the inner end and lie along the brow towards its tail."""
     curve, (inner, outer) = line
-    soft = 0.22 * look.brow_weight
-    for _ in range(int(420 * look.brow_weight)):
+    soft = 0.34 * look.brow_weight
+    for _ in range(int(560 * look.brow_weight)):
         s = rng.uniform(0, 1) ** 0.85
         half = look.brow_weight * (3.3 if s > 0.12 else 2.6) * (1 - 0.72 * max(0.0, s - 0.45) / 0.55)
         across = rng.normal(0, 0.42)
@@ -211,16 +212,11 @@ def _lash_line(model: FaceModel, where: np.ndarray, look: Look) -> Float32[np.nd
     dark = np.zeros(len(where), np.float32)
     level2 = model.subdivide(model.mean)
     for side in ("left", "right"):
-        loop = level2[model.loops[f"eye_{side}"]]
-        low, high = loop.min(0) - 3, loop.max(0) + 3
-        near = np.flatnonzero(((where > low) & (where < high)).all(1))
-        distance, index = cKDTree(loop).query(where[near])
-        middle = (loop[:, 1].min() + loop[:, 1].max()) / 2
-        width = loop[:, 0].max() - loop[:, 0].min()
-        outer = (np.abs(loop[index, 0]) - np.abs(loop[:, 0]).min()) / width
-        strength = np.where(loop[index, 1] > middle, 0.85 * look.lashes, 0.28 * look.lashes) * smoothstep(
-            0.03, 0.35, outer
-        )
-        reach = np.where(loop[index, 1] > middle, 1.5, 0.9)
-        dark[near] = np.maximum(dark[near], strength * smoothstep(reach, 0.5, distance))
+        for line, reach, depth in zip(split_margin(level2, lid_margin(side)), (1.25, 0.7), (0.95, 0.35), strict=True):
+            edge = level2[line]
+            near = np.flatnonzero(((where > edge.min(0) - 2) & (where < edge.max(0) + 2)).all(1))
+            distance, index = cKDTree(edge).query(where[near])
+            along = index / (len(line) - 1)
+            strength = depth * look.lashes * smoothstep(0.02, 0.35, along) * smoothstep(1.0, 0.97, along)
+            dark[near] = np.maximum(dark[near], strength * smoothstep(reach, reach * 0.3, distance))
     return np.clip(dark, 0, 0.92)
