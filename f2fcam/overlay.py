@@ -74,9 +74,11 @@ def texture_picture(
     """Reflectance laid out by the model's texture coordinates, sRGB-encoded, with confidence as alpha."""
     flat = np.column_stack([model.uv * size, np.full(len(model.uv), size, np.float32)]).astype(np.float32)
     # An orthographic view of the flat layout: a pinhole of focal length z leaves x and y as they are.
-    drawn = CpuRasterizer().rasterize(flat, model.triangles(2), Intrinsics(size, 0.0, 0.0, size, size), cull_back=False)
+    triangles = model.triangles(2)
+    triangles = triangles[model.textured[triangles].all(axis=1)]
+    drawn = CpuRasterizer().rasterize(flat, triangles, Intrinsics(size, 0.0, 0.0, size, size), cull_back=False)
     there = drawn.triangle >= 0
-    corners = model.triangles(2)[drawn.triangle[there]]
+    corners = triangles[drawn.triangle[there]]
     values = np.column_stack([255 * srgb_encode(albedo), 255 * confidence]).astype(np.float32)
     out = np.zeros((size, size, 4), np.uint8)
     out[there] = np.einsum("pk,pkc->pc", drawn.barycentric[there], values[corners]).clip(0, 255).astype(np.uint8)

@@ -17,12 +17,14 @@ from jaxtyping import Float32, UInt8
 
 from f2fcam.face.morphable import FaceModel
 from f2fcam.frame import Frame
+from f2fcam.profile import Profile
 from f2fcam.render import Rasterizer
 from f2fcam.render import view as rendering
 from f2fcam.render.shade import Appearance
 from f2fcam.render.view import TargetView
 from f2fcam.track.actor import Acted, Actor, ActorState, Status, follow
 from f2fcam.track.landmarks import LandmarkDetector
+from f2fcam.track.tracker import is_cut, thumbnail
 
 LEAST_STRENGTH = 1e-3
 """Below this share of the actor's expression the target's own frame is the output, bit for bit."""
@@ -89,11 +91,15 @@ class RenderWorkspace:
     """The target side's tools and memory; knows nothing of the source."""
 
     def __init__(
-        self, model: FaceModel, appearance: Appearance = "video", rasterizer: Rasterizer | None = None
+        self,
+        model: FaceModel,
+        profile: Profile,
+        appearance: Appearance = "video",
+        rasterizer: Rasterizer | None = None,
     ) -> None:
         self.memory = rendering.Workspace(model, rasterizer)
+        self.profile = profile
         self.appearance: Appearance = appearance
-        self.timings: dict[str, float] = {}
 
     def mask(self, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
         """A blank mask."""
@@ -124,11 +130,11 @@ def act(
 ) -> tuple[ActorState, Acted, dict[str, float]]:
     """What the actor does in `frame`, carried over to the target; with the stages' milliseconds."""
     start = time.perf_counter()
+    if is_cut(state.track.thumbnail, thumbnail(frame.rgb)):
+        workspace.detector.reset()
     landmarks = workspace.detector.detect(frame.rgb)
     found = time.perf_counter()
     state, acted = follow(state, frame, landmarks, workspace.actor)
-    if acted.tracked.cut:
-        workspace.detector.reset()
     done = time.perf_counter()
     return state, acted, {"landmarks": (found - start) * 1e3, "track": (done - found) * 1e3}
 

@@ -23,7 +23,7 @@ LAYERS = (
     ("track", "transfer", "audio", "report", "overlay"),
     ("mouth", "playback"),
     ("reenact",),
-    ("source_person", "enrolled_clip", "enrolled_pictures", "render_file", "enroll", "pipeline"),
+    ("source_person", "target_clip", "enrolled_clip", "enrolled_pictures", "render_file", "enroll", "pipeline"),
     ("engine", "evaluation", "evaluate", "bench", "doctor", "warmup", "engine_process"),
     ("supervisor", "daemon"),
     ("cli", "__main__"),

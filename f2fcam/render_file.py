@@ -1,0 +1,141 @@
+"""`f2fcam render`: one video acts, an enrolled target's video comes out, frame for frame, with the source's sound.
+
+A first pass learns the actor; the second runs the same causal step as the live engine over every frame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from f2fcam.capture.video import VideoFile
+from f2fcam.errors import ConfigError
+from f2fcam.face.morphable import FaceModel, load_face_model
+from f2fcam.profile import Profile
+from f2fcam.profile_store import explained
+from f2fcam.progress import Progress, Silent
+from f2fcam.publish.video import VideoWriter
+from f2fcam.reenact import ActorWorkspace, Output, RenderState, RenderWorkspace, act, show
+from f2fcam.render.shade import Appearance
+from f2fcam.source_person import estimate_source
+from f2fcam.target_clip import TargetClip, TargetFrames, playback_of
+from f2fcam.track.actor import ActorState, make_actor
+from f2fcam.track.landmarks import FakeDetector, LandmarkDetector, MediaPipeDetector
+from f2fcam.track.scan import Scan, scan
+from f2fcam.trust.badge import stamp_rgb
+
+LONGEST_SIDE = 1280
+"""Pixels to which the source is reduced: a larger face is not tracked better."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedVideo:
+    """What was written: `statuses` counts the frames of each status."""
+
+    frames: int
+    fps: float
+    statuses: dict[str, int]
+
+
+def render_video(
+    profile: Profile,
+    source: str | Path,
+    output: str | Path,
+    range_s: tuple[float, float] | None = None,
+    target_frames: TargetFrames = "loop",
+    appearance: Appearance = "video",
+    progress: Progress | None = None,
+    *,
+    model: FaceModel | None = None,
+    detector: LandmarkDetector | None = None,
+    on_output: Callable[[Output], None] | None = None,
+) -> RenderedVideo:
+    """Write `output` and, beside it, the list of its frames as JSON.
+
+    `on_output` sees each picture with its mask before the badge is put on; the arrays are valid during the call only.
+    """
+    source, output = Path(source), Path(output)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise ConfigError(f"{output} is the source itself.", hint="Name another file with --output.")
+    model, progress = model or load_face_model(), progress or Silent()
+    with VideoFile(source, range_s, max_side=LONGEST_SIDE) as video:
+        target = TargetClip(profile)
+        try:
+            with VideoWriter(output, profile.manifest.size, video.info.rate, source, range_s) as writer:
+                seen = _scan(video, detector, progress)
+                learning = progress.stage("Learning the actor")
+                actor = estimate_source(model, seen, source.name, progress=learning)
+                workspace = ActorWorkspace(
+                    FakeDetector([s.landmarks for s in seen.seen]), make_actor(model, actor.person, profile.person)
+                )
+                render = RenderWorkspace(model, profile, appearance)
+                video.rewind()
+                frames = _render(
+                    video, target, playback_of(target, target_frames), workspace, render, writer, progress, on_output
+                )
+        finally:
+            target.close()
+        fps = video.fps
+    _write_list(output.with_suffix(".json"), fps, frames)
+    return RenderedVideo(len(frames), fps, dict(Counter(frame["status"] for frame in frames)))
+
+
+def _scan(video: VideoFile, detector: LandmarkDetector | None, progress: Progress) -> Scan:
+    report = progress.stage("Finding the actor")
+    found = detector or MediaPipeDetector()
+    try:
+        return scan(video, found, progress=lambda done: report(done, len(video)))
+    finally:
+        if detector is None:
+            found.close()
+
+
+def _render(
+    video: VideoFile,
+    target: TargetClip,
+    playback: Any,
+    workspace: ActorWorkspace,
+    render: RenderWorkspace,
+    writer: VideoWriter,
+    progress: Progress,
+    on_output: Callable[[Output], None] | None,
+) -> list[dict[str, Any]]:
+    """Every frame of the source through the causal step; the entries of the list."""
+    report = progress.stage("Rendering")
+    acting, showing = ActorState(), RenderState()
+    frames: list[dict[str, Any]] = []
+    first_ns: int | None = None
+    for frame in video:
+        first_ns = frame.timestamp_ns if first_ns is None else first_ns
+        acting, acted, timings = act(acting, frame, workspace)
+        row = playback.row((frame.timestamp_ns - first_ns) * 1e-9, acted.pose)
+        showing, shown = show(showing, acted, target.frame(row), render, timings)
+        if on_output is not None:
+            on_output(shown)
+        rgb = shown.rgb.copy()
+        stamp_rgb(rgb)
+        writer.write(rgb, frame.timestamp_ns)
+        frames.append(
+            {
+                "source_frame": shown.source_index,
+                "target_frame": shown.target_index,
+                "time_s": round(frame.timestamp_ns * 1e-9, 6),
+                "status": shown.status,
+            }
+        )
+        report(len(frames), len(video))
+    return frames
+
+
+def _write_list(path: Path, fps: float, frames: list[dict[str, Any]]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    with explained(path):
+        try:
+            partial.write_text(json.dumps({"fps": fps, "frames": frames}, indent=1) + "\n", encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
