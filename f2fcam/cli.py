@@ -414,8 +414,7 @@ def run(arguments: list[str]) -> int:
         _complain(error.message, error.hint)
         return error.exit_code
     except (KeyboardInterrupt, EOFError):
-        err.print("Interrupted; nothing was left half done.")
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -426,11 +425,11 @@ def run(arguments: list[str]) -> int:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the parser's own
             _complain(str(error.format_message()), "See `f2fcam --help`.")
             return 2
-        if type(error).__name__ == "Abort":
-            return INTERRUPTED
         logging.getLogger(__name__).debug("unexpected", exc_info=True)
         _complain(_unexpected(error), "Run it again with `f2fcam --verbose ...` and report what it says.")
         return 1
+    if code == INTERRUPTED:
+        err.print("Interrupted; what was there before is as it was.")
     return code if isinstance(code, int) else 0
 
 
