@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32
 from scipy import sparse
 
-from f2fcam.face.camera import Intrinsics
 from f2fcam.face.mesh import sparse_times_points, vertex_normals
 from f2fcam.face.morphable import FaceModel, rigid_fit
 from f2fcam.face.rigid import RigidTransform
@@ -209,23 +208,32 @@ class PersonAperture:
         return rigid_fit(self._teeth, self._teeth + self._teeth_basis @ np.asarray(expression, np.float32))
 
     def place(
-        self, performance: Performance, misfit: Float32[np.ndarray, "l 2"] | None, intrinsics: Intrinsics | None = None
+        self,
+        performance: Performance,
+        misfit: Float32[np.ndarray, "l 2"],
+        inner_misfit: Float32[np.ndarray, "l 2"] | None = None,
     ) -> Placed:
-        """Where the surface lies in a picture; `misfit` (detected - fitted landmarks, pixels) corrects it."""
-        camera = self.intrinsics if intrinsics is None else intrinsics
+        """Where the surface lies in a picture.
+
+        `misfit` (detected - fitted landmarks, pixels) corrects the fit; `inner_misfit` takes its place where the patch
+        is opaque, so that lips stand as they did in the retrieved frame while the patch's edge meets the displayed one.
+        """
+        camera = self.intrinsics
         rotation = performance.camera_from_model.rotation.astype(np.float32)
         points = self.shape(performance.expression) @ rotation.T
         points += performance.camera_from_model.translation.astype(np.float32)
-        if misfit is not None:
-            moved = self.aperture.spread @ np.asarray(misfit, np.float32)
-            points[:, :2] += moved * (points[:, 2:] / np.float32(camera.focal))
+        moved = self.aperture.spread @ np.asarray(misfit, np.float32)
+        if inner_misfit is not None:
+            change = self.aperture.spread @ np.asarray(inner_misfit - misfit, np.float32)
+            moved += self.aperture.alpha[:, None] * change
+        points[:, :2] += moved * (points[:, 2:] / np.float32(camera.focal))
         normals = np.empty_like(points)
         vertex_normals(points, self.aperture.triangles, normals)
         upper = performance.camera_from_model.apply(self._plane)
         lower = upper
         if self.aperture.has_jaw:
             lower = performance.camera_from_model.apply(self.jaw(performance.expression).apply(self._plane))
-        shift = 0.0 if misfit is None else np.asarray(misfit, np.float64).mean(axis=0)
+        shift = np.asarray(misfit if inner_misfit is None else inner_misfit, np.float64).mean(axis=0)
         return Placed(
             np.ascontiguousarray(points),
             camera.project(points),

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy.ndimage import gaussian_filter1d
 
+from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
-from f2fcam.mouth.aperture import APERTURES, ApertureName, PersonAperture, apertures
+from f2fcam.mouth.aperture import APERTURES, ApertureName, PersonAperture, Placed, apertures
 from f2fcam.mouth.database import ApertureDatabase, embedding, k_medoids, nearest_neighbours, squared_distances
 from f2fcam.mouth.descriptor import (
     GAPS,
-
+    felt,
     fill_gaps,
     gaze,
     local_binary_patterns,
@@ -24,7 +25,8 @@ from f2fcam.mouth.descriptor import (
     rotation_vectors,
     thumbnail,
 )
-from f2fcam.mouth.interior import EVEN_SEAM, rim, seam
+from f2fcam.mouth.interior import COLUMNS, ROWS, Content, Rim, content, even_content
+from f2fcam.mouth.patch import PatchMaker
 
 PIXEL_BUDGET = {"mouth": 64 << 20, "eye_left": 20 << 20, "eye_right": 20 << 20}
 """Bytes of crops that a database keeps; of longer clips the most different frames stay."""
@@ -62,7 +64,8 @@ class _Pictures:
     pattern: list[np.ndarray]
     thumbnail: list[np.ndarray]
     sharpness: list[float]
-    seam: list[float]
+    rim: list[Rim]
+    content: list[Content]
     frames: list[int]
 
 
@@ -84,13 +87,15 @@ def build_databases(
     model: FaceModel, person: Person, clip: TrackedClip, pictures: Iterable[tuple[int, UInt8[np.ndarray, "h w 3"]]]
 ) -> dict[ApertureName, ApertureDatabase]:
     """One pass over `pictures`, pairs of row and picture in any order; rows that are not usable are passed over."""
-    geometry = {name: PersonAperture(model, person, aperture) for name, aperture in apertures(model).items()}
+    makers = {name: PatchMaker(aperture) for name, aperture in apertures(model).items()}
+    geometry = {name: PersonAperture(model, person, maker.aperture) for name, maker in makers.items()}
     facts = {name: _facts(geometry[name], clip) for name in APERTURES}
-    seen = {name: _Pictures([], [], [], [], [], [], []) for name in APERTURES}
+    seen = {name: _Pictures([], [], [], [], [], [], [], []) for name in APERTURES}
     for row, picture in pictures:
         if clip.usable[row]:
             for name in APERTURES:
-                _look(geometry[name], clip.performances[row], facts[name].misfit[row], row, picture, seen[name])
+                placed = geometry[name].place(clip.performances[row], facts[name].misfit[row])
+                _look(makers[name], placed, person.intrinsics, row, picture, seen[name])
     return {name: _assemble(name, clip, facts[name], seen[name]) for name in APERTURES}
 
 
@@ -111,12 +116,12 @@ def _facts(geometry: PersonAperture, clip: TrackedClip) -> _Facts:
     known = clip.usable
     detected = np.concatenate([clip.xy, clip.z[..., None]], axis=2) * (depth / camera.focal)[:, None, None]
     model_distance, measured = pair_distances(fitted_mm, name), pair_distances(detected, name).astype(np.float32)
+    opening = measured[:, GAPS[name]].mean(axis=1)
     slope, offset = _regression(model_distance[known], measured[known])
     metric = geometry.shape_metric(SHAPE_RANK)
     expression = np.stack([p.expression for p in clip.performances])
     look = np.zeros((count, 2), np.float32)
     if name != "mouth":
-        opening = measured[:, GAPS[name]].mean(axis=1)
         low, high = np.percentile(opening[known], [2, 95])
         look = fill_gaps(gaze(clip.xy, name), known & (opening > low + SHUT_PERCENT / 100 * (high - low)))
     misfit = clip.xy[:, numbers] - projected
@@ -128,7 +133,7 @@ def _facts(geometry: PersonAperture, clip: TrackedClip) -> _Facts:
         metric,
         (expression @ metric.T).astype(np.float32),
         rotation_vectors(rotations),
-        measured,
+        felt(measured, name),
         slope,
         offset,
         look,
@@ -146,15 +151,15 @@ def _regression(model: np.ndarray, detected: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _look(
-    geometry: PersonAperture,
-    performance: Performance,
-    misfit: np.ndarray,
+    maker: PatchMaker,
+    placed: Placed,
+    intrinsics: Intrinsics,
     row: int,
     picture: UInt8[np.ndarray, "h w 3"],
     out: _Pictures,
 ) -> None:
     """Crop one frame and describe the crop; frames whose opening leaves the picture are passed over."""
-    placed, aperture = geometry.place(performance, misfit), geometry.aperture
+    aperture = maker.aperture
     pixels = placed.pixels[aperture.alpha > 0]
     x0, y0 = (int(v) for v in np.floor(pixels.min(axis=0)) - CROP_MARGIN_PX)
     x1, y1 = (int(v) for v in np.ceil(pixels.max(axis=0)) + CROP_MARGIN_PX)
@@ -165,14 +170,15 @@ def _look(
     solid = placed.pixels[aperture.alpha > 0.99]
     (cx0, cy0), (cx1, cy1) = solid.min(axis=0).astype(int), solid.max(axis=0).astype(int) + 1
     core = picture[cy0:cy1, cx0:cx1]
-    outline = rim(placed, aperture)
     out.crops.append(crop)
     out.corner.append((x0, y0))
     out.pattern.append(local_binary_patterns(core))
     out.thumbnail.append(thumbnail(core))
     gray = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
     out.sharpness.append(float(cv2.Laplacian(gray, cv2.CV_32F).std()))
-    out.seam.append(seam(picture, outline, (0, 0)) if aperture.has_jaw else EVEN_SEAM)
+    outline = maker.stage(placed, intrinsics).rim
+    out.rim.append(outline)
+    out.content.append(content(picture, outline, (0, 0)) if aperture.has_jaw else even_content())
     out.frames.append(row)
 
 
@@ -223,7 +229,11 @@ def _assemble(name: ApertureName, clip: TrackedClip, facts: _Facts, seen: _Pictu
         cluster=cluster,
         medoids=medoids,
         neighbours=nearest_neighbours(vectors[kept]),
-        seam=np.array([seen.seam[k] for k in picked], np.float32),
+        rim_axes=_stack([seen.rim[k].to_axes for k in picked], (2, 3)),
+        rim_ends=_stack([np.array([seen.rim[k].first, seen.rim[k].last]) for k in picked], (2,)),
+        rim_edges=_stack([np.stack([seen.rim[k].upper, seen.rim[k].lower]) for k in picked], (2, COLUMNS)),
+        seam=np.array([seen.content[k].seam for k in picked], np.float32),
+        give=_stack([seen.content[k].give for k in picked], (ROWS + 1,)),
         pixels=np.concatenate([c.ravel() for c in crops]) if crops else np.zeros(0, np.uint8),
         start=np.concatenate([[0], np.cumsum(sizes[kept])[:-1]]).astype(np.int64)[: len(kept)],
         size=np.array([(c.shape[1], c.shape[0]) for c in crops], np.int32).reshape(-1, 2),
@@ -251,5 +261,3 @@ def _most_different(vectors: np.ndarray, sizes: np.ndarray, budget: int) -> np.n
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, squared_distances(vectors, vectors[chosen[-1:]])[:, 0])
     return np.sort(np.array(chosen))
-
-

@@ -14,6 +14,7 @@ from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance
 from f2fcam.mouth.aperture import APERTURES, ApertureName
 from f2fcam.mouth.descriptor import GAPS, chi_squared
+from f2fcam.mouth.interior import Content, Rim
 
 CLUSTERS = 10
 MOST_SAMPLES = 3000
@@ -47,7 +48,7 @@ class ApertureDatabase:
         metric: (r, 76) carries an expression to `shape`. scales: spread of shape, turn, measures, gaze.
         slope, offset: carry the fitted landmarks' distances (mm) to the detected ones'.
         cluster, medoids, neighbours: k-medoids and the appearance graph.
-        seam: see `interior.seam`.
+        rim_axes, rim_ends, rim_edges, seam, give: `interior.Rim` and `interior.Content` of the entries.
         pixels, start, size, corner: the crops, one after the other: first byte, width and height, place in the frame.
     """
 
@@ -73,7 +74,11 @@ class ApertureDatabase:
     cluster: Int32[np.ndarray, " n"]
     medoids: Int32[np.ndarray, " k"]
     neighbours: Int32[np.ndarray, "n g"]
+    rim_axes: Float32[np.ndarray, "n 2 3"]
+    rim_ends: Float32[np.ndarray, "n 2"]
+    rim_edges: Float32[np.ndarray, "n 2 64"]
     seam: Float32[np.ndarray, " n"]
+    give: Float32[np.ndarray, "n 25"]
     pixels: UInt8[np.ndarray, " bytes"]
     start: Int64[np.ndarray, " n"]
     size: Int32[np.ndarray, "n 2"]
@@ -92,6 +97,16 @@ class ApertureDatabase:
         """What was fitted to an entry's frame."""
         pose = RigidTransform(self.rotation[entry].astype(np.float64), self.translation[entry].astype(np.float64))
         return Performance(self.expression[entry], pose, self.lighting[entry])
+
+    def rim(self, entry: int) -> Rim:
+        """The outline of an entry's opening."""
+        first, last = (float(v) for v in self.rim_ends[entry])
+        upper, lower = self.rim_edges[entry]
+        return Rim(self.rim_axes[entry].astype(np.float64), first, last, upper, lower)
+
+    def content(self, entry: int) -> Content:
+        """What an entry's opening shows."""
+        return Content(float(self.seam[entry]), self.give[entry])
 
     def entry_of(self, frame: int) -> int:
         """The entry that was taken from a row of the profile, or -1."""
@@ -116,7 +131,9 @@ class ApertureDatabase:
     def _check(self) -> None:
         """ValueError where indices point outside."""
         count = len(self.frames)
-        lengths = {len(getattr(self, f)) for f in ("expression", "shape", "cluster", "neighbours", "start", "size", "corner")}
+        lengths = {
+            len(getattr(self, f)) for f in ("expression", "shape", "cluster", "neighbours", "start", "size", "corner")
+        }
         ends = self.start + 3 * self.size.astype(np.int64).prod(axis=1)
         fits = lengths == {count} and (not count or (ends.max() <= len(self.pixels) and self.start.min() >= 0))
         linked = all(not a.size or (a.min() >= 0 and a.max() < count) for a in (self.medoids, self.neighbours))
@@ -205,7 +222,9 @@ def k_medoids(vectors: Float32[np.ndarray, "n e"], count: int = CLUSTERS) -> tup
             break
         chosen = moved
     medoid_rows = sample[chosen]
-    return squared_distances(vectors, vectors[medoid_rows]).argmin(axis=1).astype(np.int32), medoid_rows.astype(np.int32)
+    return squared_distances(vectors, vectors[medoid_rows]).argmin(axis=1).astype(np.int32), medoid_rows.astype(
+        np.int32
+    )
 
 
 def nearest_neighbours(vectors: Float32[np.ndarray, "n e"], count: int = NEIGHBOURS) -> Int32[np.ndarray, "n g"]:

@@ -36,6 +36,9 @@ PAIRS: dict[ApertureName, tuple[tuple[int, int], ...]] = {
 GAPS: dict[ApertureName, slice] = {"mouth": slice(0, 3), "eye_left": slice(0, 5), "eye_right": slice(0, 5)}
 """Those of them that are gaps between lips or lids."""
 
+GAP_UNIT_MM, GAP_WEIGHT = 2.0, 3.0
+"""A gap's weight is `GAP_WEIGHT` at zero and 1 at twice the unit."""
+
 LBP_SIZE = (48, 32)
 """Width and height in pixels of the picture whose patterns are counted."""
 LBP_GRID = (3, 2)
@@ -60,6 +63,14 @@ def pair_distances(points: Float[np.ndarray, "n 478 d"], name: ApertureName) -> 
     """Distances of the opening's landmark pairs, in the points' unit."""
     first, second = np.array(PAIRS[name]).T
     return np.linalg.norm(points[:, first] - points[:, second], axis=2)
+
+
+def felt(distances_mm: Float[np.ndarray, "*n p"], name: ApertureName) -> Float32[np.ndarray, "*n p"]:
+    """Distances as they are seen: a millimetre counts in a gap that is almost shut, not in one that is wide open."""
+    out = np.array(distances_mm, np.float32)
+    gaps = out[..., GAPS[name]]
+    out[..., GAPS[name]] = GAP_UNIT_MM * GAP_WEIGHT * np.log1p(np.maximum(gaps, 0) / GAP_UNIT_MM)
+    return out
 
 
 def gaze(xy: Float[np.ndarray, "n 478 2"], name: ApertureName) -> Float32[np.ndarray, "n 2"]:
@@ -110,9 +121,7 @@ def _count_patterns(gray, bins, across, down, histogram):
             histogram[cell, bins[code]] += np.float32(1)
 
 
-def chi_squared(
-    histogram: Float32[np.ndarray, " b"], others: Float32[np.ndarray, "n b"]
-) -> Float32[np.ndarray, " n"]:
+def chi_squared(histogram: Float32[np.ndarray, " b"], others: Float32[np.ndarray, "n b"]) -> Float32[np.ndarray, " n"]:
     """Chi-squared distances, 0 to 1, of one normalised histogram to others."""
     out = np.empty(len(others), np.float32)
     _chi_squared(np.ascontiguousarray(histogram, np.float32), np.ascontiguousarray(others, np.float32), out)

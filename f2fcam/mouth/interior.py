@@ -1,40 +1,49 @@
 """Where an opening's inside is found in a retrieved frame: teeth, tongue and eyeball are rigid, lips and lids only occlude.
 
-What hangs on the skull (upper teeth, eyeball) and what hangs on the jaw (lower teeth, tongue) each move rigidly; between
-them lies a seam, the darkest row of the retrieved mouth, where content appears or vanishes. Pixels never come from beyond
-the retrieved frame's own rim: where the new opening shows more than the old one did, the inside is stretched, at most by
-`STRETCH`, and the rest of the gap is the seam's darkness.
+What hangs on the skull (upper teeth, eyeball) and what hangs on the jaw (lower teeth, tongue) each move rigidly; they meet
+at a seam, the darkest row of the retrieved mouth, where content vanishes when the mouth closes. Where the opening shows
+more than it did in the retrieved frame, the content is stretched: mostly in the dark, where nothing shows it. Pixels
+never come from beyond the retrieved frame's own rim.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from numba import njit
+from scipy.ndimage import gaussian_filter1d, median_filter
 
 from f2fcam.mouth.aperture import Aperture, Placed, affine
+from f2fcam.render import Fragments
 
 STRETCH = 1.15
-"""Largest magnification of teeth (`DECISIONS` 10)."""
+"""Largest magnification of teeth while lips move over them (`DECISIONS` 10)."""
 COLUMNS = 64
-"""Columns into which an opening is divided between its corners."""
+"""Columns into which an opening is divided between its ends."""
+ROWS = 24
+"""Rows of its brightness profile."""
 SEAM_BLEND = 0.06
 """Width of the change from skull to jaw, as part of the opening's width."""
-EVEN_SEAM = 0.5
-"""Where the seam lies in an opening too small to tell."""
 SMALLEST_GAP_PX = 3.0
+"""A lower opening tells nothing of its inside."""
+STIFFEST = 0.06
+"""How much the brightest row (teeth) stretches, the darkest being 1."""
+DARK_BELOW, DARK_FROM = 0.10, 0.35
+"""Old over new height of an opening: below the one the inside is the cavity's darkness, above the other as retrieved."""
+DARKNESS = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Rim:
-    """An opening's outline in its own axes: along the corners' line from the person's right, and down.
+    """An opening's visible outline in its own axes: along the corners' line from the person's right, and down.
 
     Attributes:
         to_axes: (2, 3) pixels to (along, down).
-        first, last: where the corners lie along.
-        upper, lower: how far down the two lines run, per column.
+        first, last: where the opening begins and ends along.
+        upper, lower: how far down its two edges run, per column; equal where it is shut.
     """
 
     to_axes: Float[np.ndarray, "2 3"]
@@ -56,40 +65,91 @@ class Rim:
         return float((self.lower[third] - self.upper[third]).mean())
 
 
-def rim(placed: Placed, aperture: Aperture) -> Rim:
-    """The outline of an opening in a picture."""
+def opening_mask(placed: Placed, aperture: Aperture, drawn: Fragments) -> UInt8[np.ndarray, "h w"]:
+    """255 where one sees into the opening: inside the rim's loop, and no lip or lid in front."""
+    outline = np.concatenate([aperture.upper, aperture.lower[-2:0:-1]])
+    corners = np.round((placed.pixels[outline] - np.array(drawn.region[:2], np.float32) - 0.5) * 16).astype(np.int32)
+    mask = np.zeros(drawn.triangle.shape, np.uint8)
+    cv2.fillPoly(mask, [corners], 255, lineType=cv2.LINE_8, shift=4)
+    mask[drawn.triangle >= 0] = 0
+    return mask
+
+
+def rim(placed: Placed, aperture: Aperture, mask: UInt8[np.ndarray, "h w"], corner: tuple[int, int]) -> Rim:
+    """The outline of what `mask` (first pixel at `corner`) shows of an opening; a line where it is shut."""
     upper, lower = placed.pixels[aperture.upper].astype(np.float64), placed.pixels[aperture.lower].astype(np.float64)
     along = upper[-1] - upper[0]
     along /= max(float(np.linalg.norm(along)), 1e-6)
     turn = np.array([along, [-along[1], along[0]]])
     to_axes = np.column_stack([turn, -turn @ upper[0]])
+    y, x = np.nonzero(mask)
+    if len(x) < 2 * SMALLEST_GAP_PX:
+        return _shut(to_axes, upper, lower)
+    seen = np.column_stack([x + 0.5 + corner[0], y + 0.5 + corner[1]]) @ turn.T + to_axes[:, 2]
+    first, last = float(seen[:, 0].min()) - 0.5, float(seen[:, 0].max()) + 0.5
+    column = np.clip(((seen[:, 0] - first) / (last - first) * COLUMNS).astype(int), 0, COLUMNS - 1)
+    tops, bottoms = np.full(COLUMNS, np.inf), np.full(COLUMNS, -np.inf)
+    np.minimum.at(tops, column, seen[:, 1] - 0.5)
+    np.maximum.at(bottoms, column, seen[:, 1] + 0.5)
+    known = np.flatnonzero(np.isfinite(tops))
+    every = np.arange(COLUMNS)
+    tops, bottoms = np.interp(every, known, tops[known]), np.interp(every, known, bottoms[known])
+    return Rim(to_axes, first, last, _smooth(tops), _smooth(bottoms))
+
+
+def _smooth(line: np.ndarray) -> np.ndarray:
+    """Pixel steps taken out."""
+    return gaussian_filter1d(median_filter(line, 3, mode="nearest"), 1.5, mode="nearest").astype(np.float32)
+
+
+def _shut(to_axes: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> Rim:
+    """The line along which shut lips or lids meet: midway between the hidden halves of the loop."""
+    turn = to_axes[:, :2]
     upper, lower = upper @ turn.T + to_axes[:, 2], lower @ turn.T + to_axes[:, 2]
     first, last = float(upper[0, 0]), float(max(upper[-1, 0], upper[0, 0] + 1.0))
     columns = np.linspace(first, last, COLUMNS)
-    tops = np.interp(columns, *_monotone(upper))
-    bottoms = np.maximum(np.interp(columns, *_monotone(lower)), tops)
-    return Rim(to_axes, first, last, tops.astype(np.float32), bottoms.astype(np.float32))
+    line = [
+        np.interp(columns, np.maximum.accumulate(h[:, 0]) + 1e-9 * np.arange(len(h)), h[:, 1]) for h in (upper, lower)
+    ]
+    middle = ((line[0] + line[1]) / 2).astype(np.float32)
+    return Rim(to_axes, first, last, middle, middle)
 
 
-def _monotone(line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A line as a function of its first coordinate: backward steps are flattened."""
-    return np.maximum.accumulate(line[:, 0]) + 1e-9 * np.arange(len(line)), line[:, 1]
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an opening's inside looks like, from its upper edge (0) to its lower one (1).
+
+    Attributes:
+        seam: the darkest place, below the upper teeth.
+        give: share of any stretching that lies above each of 25 places.
+    """
+
+    seam: float
+    give: Float32[np.ndarray, " 25"]
 
 
-def seam(picture: UInt8[np.ndarray, "h w 3"], outline: Rim, origin: tuple[int, int]) -> float:
-    """Where between upper (0) and lower rim (1) a mouth's picture is darkest: below the upper teeth."""
+def even_content() -> Content:
+    """An inside that stretches alike everywhere."""
+    return Content(0.5, np.linspace(0, 1, ROWS + 1, dtype=np.float32))
+
+
+def content(picture: UInt8[np.ndarray, "h w 3"], outline: Rim, corner: tuple[int, int]) -> Content:
+    """The inside of a mouth in a picture whose first pixel lies at `corner`: dark rows give, teeth do not."""
     if outline.gap_px < SMALLEST_GAP_PX:
-        return EVEN_SEAM
-    columns, rows = np.arange(COLUMNS // 4, 3 * COLUMNS // 4), np.linspace(0.12, 0.88, 20)
+        return even_content()
+    columns, rows = np.arange(COLUMNS // 4, 3 * COLUMNS // 4), (np.arange(ROWS) + 0.5) / ROWS
     along = outline.first + (outline.last - outline.first) * columns / (COLUMNS - 1)
     down = outline.upper[columns] + rows[:, None] * (outline.lower - outline.upper)[columns]
     points = np.stack([np.broadcast_to(along, down.shape), down], axis=-1)
-    pixels = points @ outline.to_pixels[:, :2].T + outline.to_pixels[:, 2] - origin
+    pixels = points @ outline.to_pixels[:, :2].T + outline.to_pixels[:, 2] - corner
     x = np.clip(pixels[..., 0].astype(int), 0, picture.shape[1] - 1)
     y = np.clip(pixels[..., 1].astype(int), 0, picture.shape[0] - 1)
-    light = picture[y, x].astype(np.float64).mean(axis=(1, 2))
-    light += 0.15 * np.ptp(light) * np.abs(rows - EVEN_SEAM)
-    return float(rows[int(np.argmin(light))])
+    light = gaussian_filter1d(picture[y, x].astype(np.float64).mean(axis=(1, 2)), 0.8, mode="nearest")
+    contrast = max(float(np.ptp(light)), 12.0)
+    inner = light + contrast * np.where(np.abs(rows - 0.5) < 0.4, 0.15 * np.abs(rows - 0.5), 10.0)
+    soft = STIFFEST + (1 - np.clip((light - light.min()) / contrast, 0, 1)) ** 3
+    give = np.concatenate([[0], np.cumsum(soft)]) / soft.sum()
+    return Content(float(rows[int(np.argmin(inner))]), give.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +160,7 @@ class InsideMap:
         new, old: the outlines.
         skull, jaw: (2, 3) new axes to old axes for what hangs on either.
         scale: old pixels per new pixel.
-        seam: where the two meet in the old opening, 0 (upper rim) to 1.
+        content: what the old opening shows.
     """
 
     new: Rim
@@ -108,22 +168,20 @@ class InsideMap:
     skull: Float[np.ndarray, "2 3"]
     jaw: Float[np.ndarray, "2 3"]
     scale: float
-    seam: float
+    content: Content
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """The maps (5, 2, 3) and numbers (6,) as the sampling kernel takes them."""
+        """The maps (4, 2, 3) and numbers (6,) as the sampling kernel takes them."""
         maps = np.stack([self.new.to_axes, self.skull, self.jaw, self.old.to_pixels]).astype(np.float32)
-        numbers = [self.new.first, self.new.last, self.old.first, self.old.last, self.scale, self.seam]
+        numbers = [self.new.first, self.new.last, self.old.first, self.old.last, self.scale, self.content.seam]
         return np.ascontiguousarray(maps), np.array(numbers, np.float32)
 
 
-def inside_map(new: Placed, old: Placed, new_rim: Rim, old_rim: Rim, seam_at: float) -> InsideMap:
+def inside_map(new: Placed, old: Placed, new_rim: Rim, old_rim: Rim, shows: Content) -> InsideMap:
     """How an opening's inside gets from where it is in the old picture to where it belongs in the new one."""
     skull, jaw = affine(new.upper_inside, old.upper_inside), affine(new.lower_inside, old.lower_inside)
     scale = float(np.sqrt(abs(np.linalg.det(skull[:, :2]))))
-    return InsideMap(
-        new_rim, old_rim, _between(skull, new_rim, old_rim), _between(jaw, new_rim, old_rim), scale, seam_at
-    )
+    return InsideMap(new_rim, old_rim, _between(skull, new_rim, old_rim), _between(jaw, new_rim, old_rim), scale, shows)
 
 
 def _between(pixels: np.ndarray, new: Rim, old: Rim) -> np.ndarray:
@@ -144,35 +202,69 @@ def _at(table, position):
 
 
 @njit(inline="always")
-def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_lower):
-    """Old picture's pixel for the new picture's (x, y) inside the opening."""
+def _stretched(share, excess, give):
+    """Where in the old opening (0..1) the new opening's place `share` (0..1) is found; `excess`: new over old height - 1."""
+    low, high = 0, ROWS
+    for _ in range(5):
+        middle = (low + high) // 2
+        if (np.float32(middle) / ROWS + excess * give[middle]) / (1 + excess) <= share:
+            low = middle
+        else:
+            high = middle
+    low = min(low, ROWS - 1)
+    a = (np.float32(low) / ROWS + excess * give[low]) / (1 + excess)
+    b = (np.float32(low + 1) / ROWS + excess * give[low + 1]) / (1 + excess)
+    return (low + min(max((share - a) / max(b - a, np.float32(1e-6)), np.float32(0)), np.float32(1))) / np.float32(ROWS)
+
+
+@njit(inline="always")
+def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_lower, give):
+    """Old picture's pixel for the new picture's (x, y) inside the opening, and how dark the inside is there (0..1)."""
+    zero, one = np.float32(0), np.float32(1)
     along = maps[0, 0, 0] * x + maps[0, 0, 1] * y + maps[0, 0, 2]
     down = maps[0, 1, 0] * x + maps[0, 1, 1] * y + maps[0, 1, 2]
     per_new = np.float32(COLUMNS - 1) / (numbers[1] - numbers[0])
     per_old = np.float32(COLUMNS - 1) / (numbers[3] - numbers[2])
     column = (along - numbers[0]) * per_new
-    pull = numbers[4] / np.float32(STRETCH)
-    below = max(down - _at(new_upper, column), np.float32(0)) * pull
-    above = max(_at(new_lower, column) - down, np.float32(0)) * pull
+    scale = numbers[4]
+    new_top, new_bottom = _at(new_upper, column), _at(new_lower, column)
+    below, above = max(down - new_top, zero) * scale, max(new_bottom - down, zero) * scale
 
-    skull_along = maps[1, 0, 0] * along + maps[1, 0, 1] * down + maps[1, 0, 2]
-    skull_along = min(max(skull_along, numbers[2]), numbers[3])
-    at = (skull_along - numbers[2]) * per_old
-    top, bottom = _at(old_upper, at), _at(old_lower, at)
-    meet = top + numbers[5] * (bottom - top)
-    upper = max(maps[1, 1, 0] * along + maps[1, 1, 1] * down + maps[1, 1, 2], top + below)
-    from_skull = min(upper, meet)
+    # Each body's own place along, and the opening's edges there; both clamped to what the old opening shows.
+    u_along = maps[1, 0, 0] * along + maps[1, 0, 1] * down + maps[1, 0, 2]
+    u_along = min(max(u_along, numbers[2]), numbers[3])
+    u_top, u_bottom = _at(old_upper, (u_along - numbers[2]) * per_old), _at(old_lower, (u_along - numbers[2]) * per_old)
+    l_along = maps[2, 0, 0] * along + maps[2, 0, 1] * down + maps[2, 0, 2]
+    l_along = min(max(l_along, numbers[2]), numbers[3])
+    l_top, l_bottom = _at(old_upper, (l_along - numbers[2]) * per_old), _at(old_lower, (l_along - numbers[2]) * per_old)
+    rigid_upper = maps[1, 1, 0] * along + maps[1, 1, 1] * down + maps[1, 1, 2]
+    rigid_lower = maps[2, 1, 0] * along + maps[2, 1, 1] * down + maps[2, 1, 2]
+    pull = one / np.float32(STRETCH)
+    upper = max(rigid_upper, u_top + below * pull)
+    lower = min(rigid_lower, l_bottom - above * pull)
 
-    jaw_along = maps[2, 0, 0] * along + maps[2, 0, 1] * down + maps[2, 0, 2]
-    jaw_along = min(max(jaw_along, numbers[2]), numbers[3])
-    at = (jaw_along - numbers[2]) * per_old
-    top, bottom = _at(old_upper, at), _at(old_lower, at)
-    jaw_meet = top + numbers[5] * (bottom - top)
-    from_jaw = max(min(maps[2, 1, 0] * along + maps[2, 1, 1] * down + maps[2, 1, 2], bottom - above), jaw_meet)
-
+    # Closing: the lips cover the inside; skull's content down to the seam, jaw's below it.
+    meet = u_top + numbers[5] * (u_bottom - u_top)
     soft = np.float32(SEAM_BLEND) * (numbers[3] - numbers[2])
-    w = min(max((upper - meet) / soft + np.float32(0.5), np.float32(0)), np.float32(1))
-    along, down = skull_along + w * (jaw_along - skull_along), from_skull + w * (from_jaw - from_skull)
+    w = min(max((upper - meet) / soft + np.float32(0.5), zero), one)
+    upper_part = min(upper, meet)
+    lower_part = max(lower, l_top + numbers[5] * (l_bottom - l_top))
+    covered = upper_part + w * (lower_part - upper_part)
+    covered_along = u_along + w * (l_along - u_along)
+
+    # Opening wider than the old one: stretched, the dark rows most.
+    share = below / max(below + above, np.float32(1e-3))
+    middle_along = u_along + share * (l_along - u_along)
+    top = _at(old_upper, (middle_along - numbers[2]) * per_old)
+    bottom = _at(old_lower, (middle_along - numbers[2]) * per_old)
+    height, wanted = max(bottom - top, np.float32(0.5)), below + above
+    excess = max(wanted / height - one, zero)
+    stretched = top + _stretched(share, excess, give) * (bottom - top)
+    w = min(max((upper - lower) / (np.float32(0.08) * height + one), zero), one)
+    down, along = covered + w * (stretched - covered), covered_along + w * (middle_along - covered_along)
+
+    missing = (np.float32(DARK_FROM) - height / max(wanted, np.float32(1))) / np.float32(DARK_FROM - DARK_BELOW)
+    dark = min(max(missing, zero), one) * min(min(below, above) / np.float32(3), one) * np.float32(DARKNESS)
     sx = maps[3, 0, 0] * along + maps[3, 0, 1] * down + maps[3, 0, 2]
     sy = maps[3, 1, 0] * along + maps[3, 1, 1] * down + maps[3, 1, 2]
-    return sx, sy
+    return sx, sy, dark

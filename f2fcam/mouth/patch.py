@@ -17,7 +17,7 @@ from f2fcam.face.camera import Intrinsics
 from f2fcam.face.lighting import sh_basis
 from f2fcam.frame import SRGB_TO_LINEAR
 from f2fcam.mouth.aperture import Aperture, Placed
-from f2fcam.mouth.interior import InsideMap, _inside_source, inside_map, rim
+from f2fcam.mouth.interior import Content, InsideMap, Rim, _inside_source, inside_map, opening_mask, rim
 from f2fcam.render import Fragments, Region, bounding_region
 from f2fcam.render.composite import CATMULL_ROM, PHASES, Patch
 from f2fcam.render.cpu import CpuRasterizer
@@ -40,7 +40,7 @@ class Origin:
         rgb: the crop. x, y: its first pixel in the frame.
         placed: the aperture's surface in the frame's pixels.
         lighting: the frame's.
-        seam: see `interior.seam`.
+        rim, content: its opening's visible outline, and what it shows.
     """
 
     rgb: UInt8[np.ndarray, "h w 3"]
@@ -48,7 +48,21 @@ class Origin:
     y: int
     placed: Placed
     lighting: Float32[np.ndarray, "9 3"]
-    seam: float
+    rim: Rim
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a patch will stand: the new surface, its pixels, and its opening.
+
+    `coverage` (0..255) says how much of each pixel is opening; antialiased.
+    """
+
+    placed: Placed
+    drawn: Fragments
+    coverage: UInt8[np.ndarray, "h w"]
+    rim: Rim
 
 
 class PatchMaker:
@@ -66,31 +80,29 @@ class PatchMaker:
         """The part of the picture that the patch covers."""
         return bounding_region(new.pixels[self.aperture.alpha > 0], intrinsics, 1.0)
 
-    def fragments(self, new: Placed, region: Region, intrinsics: Intrinsics) -> tuple[Fragments, UInt8[np.ndarray, "h w"]]:
-        """The new surface's pixels, and how much of each the opening covers (0..255)."""
+    def stage(self, new: Placed, intrinsics: Intrinsics) -> Stage:
+        """Draw the new surface. The fragments live until the next call."""
+        region = self.region(new, intrinsics)
         drawn = self._rasterizer.rasterize(new.points, self.aperture.triangles, intrinsics, region)
-        outline = np.concatenate([self.aperture.upper, self.aperture.lower[-2:0:-1]])
-        corners = np.round((new.pixels[outline] - np.array(region[:2], np.float32) - 0.5) * 16).astype(np.int32)
-        coverage = np.zeros((region[3] - region[1], region[2] - region[0]), np.uint8)
-        cv2.fillPoly(coverage, [corners], 255, lineType=cv2.LINE_AA, shift=4)
-        return drawn, coverage
+        mask = opening_mask(new, self.aperture, drawn)
+        outline = rim(new, self.aperture, mask, (region[0], region[1]))
+        return Stage(new, drawn, cv2.GaussianBlur(mask, (3, 3), 0), outline)
 
     def make(
         self,
-        new: Placed,
+        stage: Stage,
         lighting: Float32[np.ndarray, "9 3"],
         origin: Origin,
         displayed: Origin,
-        drawn: Fragments,
-        coverage: UInt8[np.ndarray, "h w"],
     ) -> Patch:
-        """The patch that shows `origin`'s pixels on the `new` surface under the displayed frame's `lighting`."""
+        """The patch that shows `origin`'s pixels on the stage under the displayed frame's `lighting`."""
+        new = stage.placed
         shading = shading_ratio(new, lighting, origin)
         gain = np.ones((3, 3), np.float32)
         gain[:2] = 0
         if origin is not displayed:
             gain = self._colour_match(new, shading, lighting, origin, displayed)
-        inside = inside_map(new, origin.placed, rim(new, self.aperture), rim(origin.placed, self.aperture), origin.seam)
+        inside = inside_map(new, origin.placed, stage.rim, origin.rim, origin.content)
         attributes = self._attributes
         attributes[:, :2] = origin.placed.pixels - new.pixels
         field = gain[0] * new.pixels[:, :1] + gain[1] * new.pixels[:, 1:] + gain[2]
@@ -98,7 +110,7 @@ class PatchMaker:
         attributes[:, 2:5] = limited ** np.float32(GAMMA)
         middle = np.concatenate([new.pixels[self.aperture.upper], new.pixels[self.aperture.lower]]).mean(axis=0)
         inner_gain = np.clip(gain[0] * middle[0] + gain[1] * middle[1] + gain[2], *GAIN_LIMITS) ** np.float32(GAMMA)
-        return self._sample(origin, drawn, coverage, inside, inner_gain.astype(np.float32))
+        return self._sample(origin, stage.drawn, stage.coverage, inside, inner_gain.astype(np.float32))
 
     def _sample(
         self, origin: Origin, drawn: Fragments, coverage: np.ndarray, inside: InsideMap, inner_gain: np.ndarray
@@ -109,7 +121,7 @@ class PatchMaker:
         x0, y0 = drawn.region[:2]
         _patch(
             drawn.triangle, drawn.barycentric, self.aperture.triangles, self._attributes, coverage,
-            maps, numbers, inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower,
+            maps, numbers, inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
             np.ascontiguousarray(origin.rgb), origin.x, origin.y, x0, y0, inner_gain, CATMULL_ROM, rgb, alpha,
         )  # fmt: skip
         return Patch(rgb, alpha, x0, y0)
@@ -147,12 +159,13 @@ class PatchMaker:
         return plane
 
 
-def shading_ratio(
-    new: Placed, lighting: Float32[np.ndarray, "9 3"], origin: Origin
-) -> Float32[np.ndarray, " v"]:
+def shading_ratio(new: Placed, lighting: Float32[np.ndarray, "9 3"], origin: Origin) -> Float32[np.ndarray, " v"]:
     """New over old luminance per vertex by the frames' spherical harmonics."""
     weights = np.array(LUMINANCE, np.float32)
-    now, then = sh_basis(new.normals) @ (lighting @ weights), sh_basis(origin.placed.normals) @ (origin.lighting @ weights)
+    now, then = (
+        sh_basis(new.normals) @ (lighting @ weights),
+        sh_basis(origin.placed.normals) @ (origin.lighting @ weights),
+    )
     floor = 0.1 * float(np.abs(then).mean()) + 1e-6
     return np.clip(np.maximum(now, floor) / np.maximum(then, floor), *SHADING_LIMITS).astype(np.float32)
 
@@ -203,7 +216,7 @@ _PICTURE = types.Array(types.uint8, 3, "C", readonly=True)
     types.void(
         types.int32[:, ::1], types.float32[:, :, ::1], types.int32[:, ::1], types.float32[:, ::1], types.uint8[:, ::1],
         types.float32[:, :, ::1], types.float32[::1], types.float32[::1], types.float32[::1], types.float32[::1],
-        types.float32[::1], _PICTURE, types.int64, types.int64, types.int64, types.int64, types.float32[::1],
+        types.float32[::1], types.float32[::1], _PICTURE, types.int64, types.int64, types.int64, types.int64, types.float32[::1],
         types.float32[:, ::1], types.uint8[:, :, ::1], types.uint8[:, ::1],
     ),
     nogil=True,
@@ -212,7 +225,7 @@ _PICTURE = types.Array(types.uint8, 3, "C", readonly=True)
 )  # fmt: skip
 def _patch(
     triangle, barycentric, triangles, attributes, coverage, maps, numbers, new_upper, new_lower, old_upper,
-    old_lower, picture, left, top, x0, y0, inner_gain, kernel, rgb, alpha
+    old_lower, give, picture, left, top, x0, y0, inner_gain, kernel, rgb, alpha
 ):  # fmt: skip
     """Skin through the mesh, inside through the opening's map, mixed by coverage. `left, top`: the crop's first pixel."""
     rows, columns = coverage.shape
@@ -238,8 +251,6 @@ def _patch(
                         for k in range(6):
                             values[k] += b * attributes[v, k]
                     weight += np.float32(1)
-            if triangle[y, x] >= 0 and coverage[y, x] == 255:
-                opening = np.float32(0)  # the surface stands in front of the opening
             if weight > 0:
                 for k in range(6):
                     values[k] /= weight
@@ -251,22 +262,20 @@ def _patch(
                 continue
             red = green = blue = np.float32(0)
             if opening < 1:
-                red, green, blue = _tap(
-                    picture, x + x0 - left + values[0], y + y0 - top + values[1], kernel
-                )
+                red, green, blue = _tap(picture, x + x0 - left + values[0], y + y0 - top + values[1], kernel)
                 offset = np.float32(255 * ENCODED_OFFSET)
                 red = (red + offset) * values[2] - offset
                 green = (green + offset) * values[3] - offset
                 blue = (blue + offset) * values[4] - offset
             if opening > 0:
-                sx, sy = _inside_source(
-                    x + x0 + half, y + y0 + half, maps, numbers, new_upper, new_lower, old_upper, old_lower
+                sx, sy, dark = _inside_source(
+                    x + x0 + half, y + y0 + half, maps, numbers, new_upper, new_lower, old_upper, old_lower, give
                 )
                 r, g, b = _tap(picture, sx - half - left, sy - half - top, kernel)
                 offset = np.float32(255 * ENCODED_OFFSET)
-                r = (r + offset) * inner_gain[0] - offset
-                g = (g + offset) * inner_gain[1] - offset
-                b = (b + offset) * inner_gain[2] - offset
+                r = ((r + offset) * inner_gain[0] - offset) * (1 - dark)
+                g = ((g + offset) * inner_gain[1] - offset) * (1 - dark)
+                b = ((b + offset) * inner_gain[2] - offset) * (1 - dark)
                 red, green, blue = red + opening * (r - red), green + opening * (g - green), blue + opening * (b - blue)
             rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = _encoded(red, 1), _encoded(green, 1), _encoded(blue, 1)
             covered = max(values[5] if weight > 0 else np.float32(0), opening)

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from f2fcam.face.state import Performance
 from f2fcam.mouth.aperture import PersonAperture
 from f2fcam.mouth.database import W_MEASURES, W_SHAPE, ApertureDatabase, Query, distances, edges
-from f2fcam.mouth.descriptor import PAIRS, rotation_vectors
+from f2fcam.mouth.descriptor import PAIRS, felt, rotation_vectors
 
 DISPLAYED = -1
 """Entry that stands for the displayed frame's own pixels."""
@@ -56,7 +56,11 @@ class RetrievalState:
 
 
 def make_query(
-    database: ApertureDatabase, geometry: PersonAperture, expression: Float32[np.ndarray, " 76"], row: int, pose: np.ndarray
+    database: ApertureDatabase,
+    geometry: PersonAperture,
+    expression: Float32[np.ndarray, " 76"],
+    row: int,
+    pose: np.ndarray,
 ) -> Query:
     """What an expression looks like in the displayed target frame `row` with head rotation `pose`."""
     return Query(
@@ -70,19 +74,17 @@ def make_query(
 def wanted_measures(
     database: ApertureDatabase, geometry: PersonAperture, expression: Float32[np.ndarray, " 76"]
 ) -> Float32[np.ndarray, " p"]:
-    """The distances, in mm, that the detector would find between the landmarks of an expression."""
+    """The distances (`descriptor.felt`) that the detector would find between the landmarks of an expression."""
     points = geometry.landmarks(expression)
     place = {int(number): k for k, number in enumerate(geometry.aperture.landmarks)}
     pairs = PAIRS[database.name]
     apart = [
         np.linalg.norm(points[place[a]] - points[place[b]]) if a in place and b in place else 0.0 for a, b in pairs
     ]
-    return database.slope * np.array(apart, np.float32) + database.offset
+    return felt(database.slope * np.array(apart, np.float32) + database.offset, database.name)
 
 
-def own_distance(
-    database: ApertureDatabase, geometry: PersonAperture, query: Query, performance: Performance
-) -> float:
+def own_distance(database: ApertureDatabase, geometry: PersonAperture, query: Query, performance: Performance) -> float:
     """Distance of the displayed frame's own mouth: same head, same light, so only shape counts."""
     shape = (database.metric @ performance.expression) / database.scales[0]
     measures = wanted_measures(database, geometry, performance.expression) / database.scales[2]
