@@ -30,6 +30,9 @@ from f2fcam.track.samples import SampleSet, expression_sigma, surface_operators
 from f2fcam.track.solver import free_unknowns, pcg
 
 IDENTITY, ALBEDO, FOCAL = slice(0, 80), slice(80, 160), slice(160, 161)
+REFRESH = 4
+"""Steps between two looks at what is visible, when the preconditioner is made anew too."""
+DAMPING = 1e-3
 SHARED, OWN = 161, 109
 """Unknowns: shared ones, then per keyframe `[rotation 3, translation 3, expression 76, lighting 27]`."""
 
@@ -39,7 +42,8 @@ class BundleConfig:
     """Weights and effort.
 
     Attributes:
-        color, landmark: term weights. identity, albedo, expression: prior weights, in standard deviations.
+        color: term weight. landmark: term weight per level: landmarks are biased from person to person, so that they only
+            lead the way. identity, albedo, expression: prior weights, in standard deviations.
         texture_sigma: how far, in log reflectance, a sample may leave the albedo basis.
         focal_sigma: prior deviation of log focal length (`DECISIONS` 4).
         face_px, steps: levels, coarse to fine, and Gauss-Newton steps at each. cg_steps: steps of the inner solver.
@@ -47,15 +51,15 @@ class BundleConfig:
     """
 
     color: float = 1.0
-    landmark: float = 1.0
-    identity: float = 2e-3
-    albedo: float = 2e-3
-    expression: float = 2e-3
-    texture_sigma: float = 0.2
+    landmark: tuple[float, ...] = (1.0, 0.2, 0.03)
+    identity: float = 2e-4
+    albedo: float = 1e-3
+    expression: float = 1e-3
+    texture_sigma: float = 0.3
     focal_sigma: float = 0.25
     face_px: tuple[float, ...] = (60.0, 120.0, 200.0)
-    steps: tuple[int, ...] = (25, 8, 4)
-    cg_steps: int = 8
+    steps: tuple[int, ...] = (20, 16, 8)
+    cg_steps: int = 12
     samples: int = 3000
     shape_from_shading: bool = True
 
@@ -165,9 +169,9 @@ class _Problem:
             _Block(np.zeros((lines, SHARED + OWN), np.float32), np.zeros(lines, np.float32), np.zeros(3 * len(samples), np.float32))
             for _ in keyframes
         ]
-        share = np.float32(config.color / len(samples))
+        share = np.float32(max(config.color, 1e-6) / len(samples))
         self._texture_precision = np.full(3 * len(samples), share / config.texture_sigma**2, np.float32)
-        self._prior = self._prior_precision()
+        self.prior = self._prior_precision()
 
     def _prior_precision(self) -> np.ndarray:
         config, k = self.config, len(self.keyframes)
@@ -183,7 +187,7 @@ class _Problem:
 
     def _values(self, state: _State) -> np.ndarray:
         """What the priors pull to zero: light and pose are only damped."""
-        value = np.zeros(len(self._prior))
+        value = np.zeros(len(self.prior))
         value[:SHARED] = state.shared
         for f, frame in enumerate(state.frames):
             value[SHARED + OWN * f + 6 : SHARED + OWN * f + 82] = frame.expression
@@ -222,7 +226,7 @@ class _Problem:
         """Fill the blocks; returns the energy."""
         albedo = self.rows.albedo_mean + self.rows.albedo @ state.shared[ALBEDO].astype(np.float32)
         albedo = np.maximum(albedo, 1e-3) * np.exp(state.texture)
-        total = float((self._prior * self._values(state) ** 2).sum()) / 2
+        total = float((self.prior * self._values(state) ** 2).sum()) / 2
         total += float((self._texture_precision * state.texture.ravel() ** 2).sum()) / 2
         for keyframe, frame, seen, block in zip(self.keyframes, state.frames, visible, self.blocks, strict=True):
             camera = self.camera(keyframe.levels[level], state)
@@ -236,12 +240,13 @@ class _Problem:
                 np.float32(self.config.color), np.float32(self.config.shape_from_shading),
                 block.jacobian, block.residual, block.reflectance,
             )  # fmt: skip
-            total += self._landmark_rows(state, keyframe, frame, camera, keyframe.levels[level], block)
+            total += self._landmark_rows(state, keyframe, frame, camera, level, block)
         return total
 
     def _landmark_rows(
-        self, state: _State, keyframe: Keyframe, frame: Performance, camera: Intrinsics, level: Level, block: _Block
+        self, state: _State, keyframe: Keyframe, frame: Performance, camera: Intrinsics, number: int, block: _Block
     ) -> float:
+        level = keyframe.levels[number]
         coefficients = np.concatenate([state.shared[IDENTITY], frame.expression])
         pose = frame.camera_from_model
         points = pose.apply(self.rows.landmark_mean + self.rows.landmark @ coefficients)
@@ -251,7 +256,7 @@ class _Problem:
         xy = keyframe.landmarks.xy[self.valid] * factor + offset
         confidence = keyframe.landmarks.confidence[self.valid]
         sigma = self.sigma_mm * camera.pixels_per_mm(float(points[:, 2].mean()))
-        scale = np.sqrt(self.config.landmark * confidence / max(float(confidence.sum()), 1e-9)) / sigma
+        scale = np.sqrt(self.config.landmark[number] * confidence / max(float(confidence.sum()), 1e-9)) / sigma
         projected = camera.project(points)
         residual = scale[:, None] * (projected - xy)
         start = 3 * len(self.samples)
@@ -286,7 +291,7 @@ class _Problem:
 
     def gradient(self, state: _State) -> np.ndarray:
         """J^T r with the samples' own reflectance eliminated, priors included."""
-        out = self._prior * self._values(state)
+        out = self.prior * self._values(state)
         shift = self.eliminate([b.residual for b in self.blocks])
         pull = self._texture_precision * state.texture.ravel()
         bottom = self._texture_precision + sum(b.reflectance**2 for b in self.blocks)
@@ -300,7 +305,7 @@ class _Problem:
             b.jacobian @ np.concatenate([v[:SHARED], v[SHARED + OWN * f : SHARED + OWN * (f + 1)]])
             for f, b in enumerate(self.blocks)
         ]
-        return self._prior * vector + self._adjoint(rows, self.eliminate(rows))
+        return self.prior * vector + self._adjoint(rows, self.eliminate(rows))
 
     def _adjoint(self, rows: list[np.ndarray], shift: np.ndarray) -> np.ndarray:
         out = np.zeros(SHARED + OWN * len(self.blocks))
@@ -324,16 +329,24 @@ class _Problem:
         move = -(self.eliminate(rows) + self._texture_precision * state.texture.ravel() / bottom)
         return np.clip(state.texture + move.reshape(-1, 3), -1.0, 1.0).astype(np.float32)
 
-    def preconditioner(self, free: np.ndarray, damping: float) -> Callable[[np.ndarray], np.ndarray]:
-        """Arrow Cholesky of the thinned normal matrix: keyframes are eliminated into the shared unknowns."""
+    def preconditioner(
+        self, free: np.ndarray, damping: float
+    ) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+        """Arrow Cholesky of the damped thinned normal matrix, keyframes eliminated into the shared unknowns.
+
+        Also returns the undamped diagonal, which scales the damping (Marquardt 1963).
+        """
         stride = 4
-        diagonal = self._prior * (1.0 + damping) + 1e-9
+        diagonal = self.prior * (1.0 + damping) + 1e-9
+        scales = self.prior.copy()
         shared = np.diag(diagonal[:SHARED])
         owns, couplings = [], []
         count = 3 * len(self.samples)
         for f, block in enumerate(self.blocks):
             thin = np.concatenate([np.sqrt(np.float32(stride)) * block.jacobian[:count:stride], block.jacobian[count:]])
             normal = (thin.T @ thin).astype(np.float64)
+            scales[:SHARED] += np.diag(normal)[:SHARED]
+            scales[SHARED + OWN * f : SHARED + OWN * (f + 1)] += np.diag(normal)[SHARED:]
             normal[np.diag_indices_from(normal)] *= 1.0 + damping
             at = slice(SHARED + OWN * f, SHARED + OWN * (f + 1))
             keep = free[at]
@@ -358,7 +371,7 @@ class _Problem:
                 out[SHARED + OWN * f : SHARED + OWN * (f + 1)] = inner[f] - back
             return out
 
-        return solve
+        return solve, scales
 
 
 def bundle(
@@ -368,41 +381,19 @@ def bundle(
     intrinsics: Intrinsics,
     config: BundleConfig,
     *,
+    start: Person | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Bundle:
-    """Estimate the person in `keyframes`, filmed with one camera of about `intrinsics`."""
+    """Estimate the person in `keyframes`, filmed with one camera of about `intrinsics`, from the mean face or `start`."""
     problem = _Problem(model, samples, keyframes, intrinsics, config)
     state = _State(np.zeros(SHARED), np.zeros((len(samples), 3), np.float32), [k.start for k in keyframes])
+    if start is not None:
+        state.shared[IDENTITY], state.shared[ALBEDO] = start.identity, start.albedo
+        state.shared[160] = np.log(start.intrinsics.focal / intrinsics.focal)
     energies: list[float] = []
     total = sum(config.steps)
     for level, steps in enumerate(config.steps):
-        damping = 1e-3
-        for _ in range(steps):
-            visible = problem.visibility(state, level)
-            before = problem.linearize(state, visible, level)
-            gradient = problem.gradient(state)
-            free = _free(problem, state, gradient)
-            for _attempt in range(4):
-                step = pcg(
-                    lambda v, d=damping: problem.product(v) + d * problem._prior * v,
-                    -gradient,
-                    problem.preconditioner(free, damping),
-                    steps=config.cg_steps,
-                    free=free,
-                ).step
-                texture = problem.texture_step(state, step)
-                moved = state.moved(step)
-                moved.texture = texture
-                after = problem.linearize(moved, visible, level)
-                if after < before:
-                    state, damping = moved, max(damping / 3, 1e-4)
-                    break
-                damping = min(damping * 10, 1e3)
-                problem.linearize(state, visible, level)
-            energies.append(min(before, after))
-            progress(len(energies), total)
-            if not after < before:
-                break
+        state = _descend(problem, state, level, steps, energies, lambda done: progress(done, total))
     person = Person(
         state.shared[IDENTITY].astype(np.float32),
         state.shared[ALBEDO].astype(np.float32),
@@ -410,6 +401,45 @@ def bundle(
         np.median([f.expression for f in state.frames], axis=0).astype(np.float32),
     )
     return Bundle(person, state.frames, energies)
+
+
+def _descend(
+    problem: _Problem, state: _State, level: int, steps: int, energies: list[float], progress: Callable[[int], None]
+) -> _State:
+    """Gauss-Newton steps at one level, damped by Levenberg and Marquardt's rule; appends to `energies`."""
+    visible, precondition, before, damping, fresh = [], None, float("inf"), DAMPING, False
+    for step_number in range(steps):
+        if step_number % REFRESH == 0 and not fresh:
+            visible = problem.visibility(state, level)
+            before = problem.linearize(state, visible, level)
+            precondition = None
+        gradient = problem.gradient(state)
+        free = _free(problem, state, gradient)
+        if precondition is None:
+            precondition, diagonal = problem.preconditioner(free, damping)
+        step = pcg(
+            lambda v, d=damping * diagonal: problem.product(v) + d * v,
+            -gradient,
+            precondition,
+            steps=problem.config.cg_steps,
+            free=free,
+        ).step
+        moved = state.moved(step)
+        moved.texture = problem.texture_step(state, step)
+        after = problem.linearize(moved, visible, level)
+        if after < before:
+            fall, state, before, fresh = before - after, moved, after, False
+            damping = max(damping / 3, DAMPING)
+            energies.append(after)
+            progress(len(energies))
+            if fall < 1e-5 * after:
+                break
+            continue
+        before = problem.linearize(state, visible, level)
+        damping, precondition, fresh = damping * 10, None, True
+        if damping > 1e3:
+            break
+    return state
 
 
 def _free(problem: _Problem, state: _State, gradient: np.ndarray) -> np.ndarray:
