@@ -27,6 +27,7 @@ from f2fcam.track.actor import ActorState, make_actor
 from f2fcam.track.landmarks import FakeDetector, LandmarkDetector, MediaPipeDetector
 from f2fcam.track.scan import Scan, scan
 from f2fcam.trust.badge import stamp_rgb
+from f2fcam.trust.verify import LABEL
 
 LONGEST_SIDE = 1280
 """Pixels to which the source is reduced: a larger face is not tracked better."""
@@ -65,7 +66,7 @@ def render_video(
     with VideoFile(source, range_s, max_side=LONGEST_SIDE) as video:
         target = TargetClip(profile)
         try:
-            with VideoWriter(output, profile.manifest.size, video.info.rate, source, range_s) as writer:
+            with VideoWriter(output, profile.manifest.size, video.info.rate, source, range_s, comment=LABEL) as writer:
                 seen = _scan(video, detector, progress)
                 learning = progress.stage("Learning the actor")
                 actor = estimate_source(model, seen, source.name, progress=learning)
