@@ -32,15 +32,19 @@ import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from f2fcam.errors import InputError
-from f2fcam.evaluation.clip import Clip, Rendering, detected_clip, read_clip
+from f2fcam.evaluation.clip import Clip, PictureStore, Rendering, Tap, detected_clip, read_clip, rows_of
 from f2fcam.evaluation.measure import Subject, TargetLooks, looped, measure, motion, nearest_mouth, puppet, unmodified
 from f2fcam.evaluation.report import contact_sheet, save_picture, summary_line
 from f2fcam.evaluation.shape import INNER_FACE, MOUTH, landmark_error_percent
+from f2fcam.profile import Profile
+from f2fcam.render.shade import Appearance
+from f2fcam.target_clip import TargetFrames
+from f2fcam.trust.consent import self_consent
 
 Range = tuple[float, float]
 Renderer = Callable[[Subject, Subject], Rendering]
@@ -55,8 +59,8 @@ def evaluate_video(
     test_range: Range | None = None,
     *,
     source: Path | None = None,
-    target_frames: Literal["loop", "nearest-pose"] = "loop",
-    appearance: Literal["video", "model"] = "video",
+    target_frames: TargetFrames = "loop",
+    appearance: Appearance = "video",
     renderer: Renderer | None = None,
     folder: Path | None = None,
     repeatability: bool = True,
@@ -142,29 +146,44 @@ def puppet_renderer(driving: Subject, target: Subject) -> Rendering:
     return puppet(driving, plan, target)
 
 
-def product_renderer(target_video: Path, source_video: Path, target_frames: str, appearance: str) -> Renderer:
-    """f2fcam itself: enrols the target's range into a temporary profile and renders the driving range to a file."""
+def product_renderer(
+    target_video: Path, source_video: Path, target_frames: TargetFrames, appearance: Appearance
+) -> Renderer:
+    """f2fcam itself: enrols the target's range into a temporary profile and renders the driving range.
+
+    Pictures are taken before the badge and the encoder, and compared with the stored clip's that they were drawn on.
+    """
 
     def render(driving: Subject, target: Subject) -> Rendering:
         from f2fcam.enroll import enroll_video
         from f2fcam.render_file import render_video
 
-        with tempfile.TemporaryDirectory() as folder:
-            profiles, output = Path(folder) / "profiles", Path(folder) / "output.mp4"
-            enroll_video(target_video, "evaluated", profiles=profiles, range_s=_range(target.clip))
+        with tempfile.TemporaryDirectory() as name:
+            folder, tap = Path(name), Tap()
+            # Measured here and thrown away: nothing is published, so nobody else's consent is asked for.
+            profile = enroll_video(target_video, "evaluated", self_consent(), folder / "profiles", _range(target.clip))
             render_video(
-                "evaluated",
+                profile,
                 source_video,
-                output,
-                profiles=profiles,
-                range_s=_range(driving.clip),
-                target_frames=target_frames,
-                appearance=appearance,
+                folder / "output.mp4",
+                _range(driving.clip),
+                target_frames,
+                appearance,
+                on_output=tap.observe,
             )
-            mapping = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
-            return mapped(read_clip(output), mapping["frames"], driving.clip, target.clip)
+            return tap.rendering(driving.clip, target.clip, _stored(profile))
 
     return render
+
+
+def _stored(profile: Profile) -> Clip:
+    """The pictures of a profile's clip under their numbers in the enrolled file; without landmarks."""
+    frames = PictureStore()
+    with profile.open_target() as video:
+        for frame in video:
+            frames.append(frame.rgb)
+    unknown = np.full((len(profile.frames), 478, 3), np.nan, np.float32)
+    return Clip(frames.array(), unknown, profile.frames.index, profile.frames.time_s, float(profile.manifest.rate))
 
 
 def mapped(output: Clip, frames: list[dict[str, Any]], driving: Clip, target: Clip) -> Rendering:
@@ -173,16 +192,8 @@ def mapped(output: Clip, frames: list[dict[str, Any]], driving: Clip, target: Cl
         raise InputError(
             f"The output has {len(output)} pictures, its list {len(frames)}.", hint="Render it again: f2fcam render."
         )
-    in_driving = {int(number): row for row, number in enumerate(driving.index)}
-    in_target = {int(number): row for row, number in enumerate(target.index)}
-    try:
-        source_rows = np.array([in_driving[frame["source_frame"]] for frame in frames])
-        target_rows = np.array([in_target[frame["target_frame"]] for frame in frames])
-    except KeyError as error:
-        raise InputError(
-            f"The output's list names picture {error}, which is outside the range that was read.",
-            hint="Evaluate with the ranges that were enrolled and rendered.",
-        ) from error
+    source_rows = rows_of(driving, [frame["source_frame"] for frame in frames])
+    target_rows = rows_of(target, [frame["target_frame"] for frame in frames])
     return Rendering(output, source_rows, target_rows, tuple(frame["status"] for frame in frames))
 
 

@@ -11,9 +11,10 @@ import pytest
 from f2fcam import evaluate
 from f2fcam.errors import InputError
 from f2fcam.evaluate import compare, evaluate_video, mapped, plain, puppet_renderer
-from f2fcam.evaluation.clip import Clip, PictureStore, Rendering, detected_clip
+from f2fcam.evaluation.clip import Clip, PictureStore, Rendering, Tap, detected_clip
 from f2fcam.evaluation.measure import Subject, TargetLooks, looped, measure, nearest_mouth, unmodified
 from f2fcam.evaluation.report import contact_sheet, summary_line
+from f2fcam.reenact import Output
 from f2fcam.track.landmarks import FakeDetector, Landmarks
 from tests.faces import performance
 
@@ -119,11 +120,12 @@ def test_lost_faces_do_not_spoil_the_rest(actor):
 
 
 def test_target_loops_at_its_own_speed(actor):
+    """A 50 fps source shows every frame of a 25 fps target twice, forwards and then backwards."""
     fast = Clip(actor.clip.frames, actor.clip.points, actor.clip.index, np.arange(120) / 50, 50.0)
-    short = actor.clip.picked(np.arange(20))
-    source, target = looped(fast, short)
+    source, target = looped(fast, actor.clip.picked(np.arange(20)))
     assert np.array_equal(source, np.arange(120))
-    assert np.array_equal(target[:5], [0, 0, 1, 1, 2]) and target.max() == 19 and target[40] == 0
+    assert np.array_equal(target[:5], [0, 0, 1, 1, 2])
+    assert target.max() == 19 and target[38:44].tolist() == [19, 18, 18, 17, 17, 16]
 
 
 def test_mapping_counts_in_the_files(actor):
@@ -135,6 +137,23 @@ def test_mapping_counts_in_the_files(actor):
         mapped(actor.clip, frames[:-1], driving, actor.clip)
     with pytest.raises(InputError, match="outside"):
         mapped(actor.clip, [{**frames[0], "source_frame": 3}, *frames[1:]], driving, actor.clip)
+
+
+def test_tap_keeps_pictures_masks_and_places(actor):
+    """Arrays that the renderer reuses are copied; frame numbers of the files become rows; the stored clip is found."""
+    tap, rgb, mask = Tap(), np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    still = np.zeros(76, np.float32)
+    for i in range(3):
+        rgb[:], mask[:] = 10 * i, 100 + i
+        tap.observe(Output(rgb, mask, "tracked", 50 + i, 7 - i, 0, still, {}))
+    driving = Clip(actor.clip.frames, actor.clip.points, np.arange(120) + 50, actor.clip.time_s, FPS)
+    stored = actor.clip.picked(np.arange(5, 20))
+    found = tap.rendering(driving, actor.clip, stored)
+    assert [int(np.asarray(p)[0, 0, 0]) for p in found.clip.frames] == [0, 10, 20]
+    assert [int(m[0, 0]) for m in found.masks] == [100, 101, 102]
+    assert found.source.tolist() == [0, 1, 2] and found.target.tolist() == [7, 6, 5]
+    assert np.array_equal(found.originals[2], actor.clip.frames[5])
+    assert np.isnan(found.clip.points).all() and found.status == ("tracked",) * 3
 
 
 def test_detected_clip_asks_the_detector_once_a_picture():

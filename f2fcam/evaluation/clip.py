@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 
 from f2fcam.capture.video import VideoFile
 from f2fcam.errors import InputError
+from f2fcam.reenact import Output
 from f2fcam.track.landmarks import LandmarkDetector, MediaPipeDetector
 
 LONGEST_SIDE = 1280
@@ -83,6 +84,7 @@ class Rendering:
         target: per output picture, its row in the target clip.
         status: tracked, held, occluded, idle or lost.
         masks: 255 where the picture may differ from the target frame; None when not known.
+        originals: per output picture, the target frame that it was drawn on; None: the target clip's.
     """
 
     clip: Clip
@@ -90,6 +92,7 @@ class Rendering:
     target: Int[np.ndarray, " n"]
     status: tuple[str, ...]
     masks: Pictures | None = None
+    originals: Pictures | None = None
 
 
 def read_clip(path: Path, range_s: tuple[float, float] | None = None, longest_side: int = LONGEST_SIDE) -> Clip:
@@ -109,6 +112,50 @@ def read_clip(path: Path, range_s: tuple[float, float] | None = None, longest_si
     if not indices:
         raise InputError(f"{path.name} has no picture in that range.", hint="Give a range inside the clip.")
     return Clip(frames.array(), np.array(points), np.array(indices), np.array(times), fps)
+
+
+class Tap:
+    """Keeps a renderer's pictures and masks as they are before the badge and the encoder."""
+
+    def __init__(self) -> None:
+        self._pictures, self._masks = PictureStore(), PictureStore()
+        self._points: list[np.ndarray] = []
+        self._frames: list[tuple[int, int, str]] = []
+        self._detector = MediaPipeDetector()
+
+    def observe(self, output: Output) -> None:
+        """Take one picture over."""
+        self._pictures.append(output.rgb)
+        self._masks.append(output.mask)
+        self._points.append(_points(self._detector, output.rgb))
+        self._frames.append((output.source_index, output.target_index, str(output.status)))
+
+    def rendering(self, driving: Clip, target: Clip, originals: Clip | None = None) -> Rendering:
+        """All that was taken, as rows of the clips; `originals`: the target as the renderer reads it, when it differs."""
+        self._detector.close()
+        count = len(self._frames)
+        clip = Clip(
+            self._pictures.array(),
+            np.array(self._points),
+            np.arange(count),
+            np.arange(count) / driving.fps,
+            driving.fps,
+        )
+        source, shown, status = zip(*self._frames, strict=True) if count else ((), (), ())
+        drawn_on = None if originals is None else Picked(originals.frames, rows_of(originals, shown))
+        return Rendering(clip, rows_of(driving, source), rows_of(target, shown), status, self._masks.array(), drawn_on)
+
+
+def rows_of(clip: Clip, numbers: Sequence[int]) -> Int[np.ndarray, " n"]:
+    """Rows of a clip that hold the pictures with the given numbers in their file."""
+    row = {int(number): place for place, number in enumerate(clip.index)}
+    try:
+        return np.array([row[int(number)] for number in numbers], int)
+    except KeyError as error:
+        raise InputError(
+            f"The output names picture {error}, which is outside the range that was read.",
+            hint="Evaluate with the ranges that were enrolled and rendered.",
+        ) from error
 
 
 def detected_clip(

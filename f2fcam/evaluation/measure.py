@@ -14,6 +14,7 @@ from f2fcam.evaluation.clip import Clip, Rendering, detected_clip
 from f2fcam.evaluation.pictures import Crops, Flicker, background, changed, seam, sharpness, similarity
 from f2fcam.evaluation.puppet import puppet_frames
 from f2fcam.evaluation.shape import INNER_FACE, MOUTH, Template, jitter, landmark_error_percent
+from f2fcam.target_clip import Loop
 from f2fcam.track.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, STABLE
 
 _STABLE = np.array(STABLE)
@@ -178,7 +179,9 @@ def _outside(rendering: Rendering, target: Clip) -> dict[str, float | None]:
     seams, outside = [], []
     for row in range(0, len(rendering.clip), 1 if rendering.masks is not None else stride):
         picture = np.asarray(rendering.clip.frames[row])
-        original = np.asarray(target.frames[int(rendering.target[row])])
+        original = np.asarray(
+            target.frames[int(rendering.target[row])] if rendering.originals is None else rendering.originals[row]
+        )
         mask = changed(picture, original) if rendering.masks is None else np.asarray(rendering.masks[row])
         if row % stride == 0:
             seams.append(seam(picture, original, mask))
@@ -235,6 +238,7 @@ def puppet(driving: Subject, rendering: Rendering, target: Subject) -> Rendering
 
 
 def looped(driving: Clip, target: Clip) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Rows of the driving and of the target clip when the target plays in a loop at its own speed."""
-    elapsed = driving.time_s - driving.time_s[0]
-    return np.arange(len(driving)), np.floor(elapsed * target.fps + 1e-6).astype(int) % len(target)
+    """Rows of the driving and of the target clip as `render` plays the target in a loop."""
+    loop = Loop(target.time_s)
+    rows = [loop.row(float(time - driving.time_s[0])) for time in driving.time_s]
+    return np.arange(len(driving)), np.array(rows)
