@@ -18,6 +18,7 @@ from f2fcam.render.shade import (
     carry_gain,
     encoded_gain,
     shade_uncertain,
+    smooth_gain,
 )
 
 
@@ -72,6 +73,16 @@ def test_carried_gains_are_averages_faded_by_weight() -> None:
     np.testing.assert_allclose(out, [1.2, 1.0, 1 + 0.5 * (0.95 - 1)], rtol=1e-6)
     carry_gain(operator.indptr, operator.indices, operator.data, gain0, np.zeros(3, np.float32), out)
     np.testing.assert_array_equal(out, 1)
+
+
+def test_smoothing_keeps_a_constant_and_spreads_a_spike() -> None:
+    triangles = np.int32([[0, 1, 2], [1, 3, 2], [2, 3, 4]])
+    constant = np.full(5, 1.25, np.float32)
+    smooth_gain(constant, triangles, 3, np.empty((5, 2), np.float32))
+    np.testing.assert_allclose(constant, 1.25, rtol=1e-6)
+    spike = np.float32([1, 1, 2, 1, 1])
+    smooth_gain(spike, triangles, 1, np.empty((5, 2), np.float32))
+    assert spike.min() > 1 and spike.max() < 1.6
 
 
 def test_uncertain_vertices_show_albedo_times_light_encoded() -> None:

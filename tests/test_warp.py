@@ -31,7 +31,7 @@ def in_camera(pixels: np.ndarray) -> np.ndarray:
 def attributes_of(old: np.ndarray, new: np.ndarray, triangles: np.ndarray, visible: int = 1) -> np.ndarray:
     ones = np.ones(len(old), np.float32)
     out = np.empty((len(old), 5), np.float32)
-    vertex_attributes(old, new, triangles, ones, np.full(len(old), visible, np.uint8), ones, out)
+    vertex_attributes(old, new, triangles, ones, np.full(len(old), visible, np.uint8), ones, ones, out)
     return out
 
 

@@ -20,6 +20,9 @@ SMALLEST_RATIO, LARGEST_RATIO = 0.6, 1.6
 ENCODED_OFFSET = 0.055
 """sRGB's power segment is v = 1.055 L^(1/2.4) - 0.055: a factor r on linear light takes v to (v + 0.055) r^(1/2.4) - 0.055."""
 
+GAIN_SMOOTHING = 2
+"""Passes of `smooth_gain` over the level-0 mesh: about a centimetre."""
+
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Rec. 709 weights of linear RGB."""
 
@@ -57,6 +60,26 @@ def encoded_gain(new_normals, old_normals, lighting, out):
         old = _irradiance(old_normals[i, 0], old_normals[i, 1], old_normals[i, 2], luminance, 0)
         ratio = min(max(max(new, floor) / max(old, floor), SMALLEST_RATIO), LARGEST_RATIO)
         out[i] = np.float32(ratio) ** np.float32(1 / 2.4)
+
+
+@njit("void(f4[::1], i4[:,::1], i8, f4[:,::1])", nogil=True, cache=True, fastmath=True)
+def smooth_gain(gain, triangles, passes, memory):
+    """Average over neighbours, in place: the fitted light is soft, and the shapes' sharp creases are not this person's.
+
+    `memory` (n, 2) is overwritten.
+    """
+    for _ in range(passes):
+        for i in range(len(gain)):
+            memory[i, 0] = gain[i]
+            memory[i, 1] = 1.0
+        for t in range(len(triangles)):
+            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            total = gain[a] + gain[b] + gain[c]
+            for v in (a, b, c):
+                memory[v, 0] += total
+                memory[v, 1] += 3.0
+        for i in range(len(gain)):
+            gain[i] = memory[i, 0] / memory[i, 1]
 
 
 @njit("void(i4[::1], i4[::1], f4[::1], f4[::1], f4[::1], f4[::1])", nogil=True, cache=True, fastmath=True)

@@ -21,11 +21,18 @@ from f2fcam.face.state import Performance, Person
 from f2fcam.frame import SRGB_TO_LINEAR
 from f2fcam.render import Rasterizer, bounding_region
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
+from f2fcam.render.rims import ramp, rim_distance
 
 LEVEL = 2
 
 LEAST_FACING = 0.25
 """Cosine between normal and view below which a sample is worth nothing."""
+
+LEAST_SPREAD = 0.3
+"""Part of its skin that a vertex must show; less is a fold, and a pixel's misfit away shows something else."""
+
+RIM_MM = (0.5, 2.0)
+"""From a rim of mouth or eyes, samples count for nothing up to the first and fully from the second."""
 
 LEAST_LIGHT = 0.08
 """Shading below this part of the face's mean makes a division too noisy."""
@@ -62,7 +69,12 @@ def unwrap(model: FaceModel, person: Person, views: Iterable[View], rasterizer: 
     Vertices that no view shows take the model's albedo, brought to the person's colour.
     """
     rasterizer = rasterizer or CpuRasterizer()
-    seen = [_sample(view, person, model, rasterizer) for view in views]
+    unfolded = _unfolded_areas(model, person)
+    skin = ramp(rim_distance(model, "lips", "eye_left", "eye_right"), *RIM_MM)
+    seen = [
+        (reflectance, weight * skin)
+        for reflectance, weight in (_sample(view, person, model, unfolded, rasterizer) for view in views)
+    ]
     guess = model.vertex_albedo(person.albedo, LEVEL)
     if not seen:
         return Texture(guess, np.zeros(len(guess), np.float32))
@@ -76,7 +88,35 @@ def unwrap(model: FaceModel, person: Person, views: Iterable[View], rasterizer: 
     return Texture(np.clip(blended, *ALBEDO_RANGE).astype(np.float32), confidence)
 
 
-def _sample(view: View, person: Person, model: FaceModel, rasterizer: Rasterizer) -> tuple[np.ndarray, np.ndarray]:
+def _unfolded_areas(model: FaceModel, person: Person) -> Float32[np.ndarray, " n"]:
+    """Area around each vertex, mm^2, eyes open or shut, whichever is larger: an open eye folds its lid away."""
+    shut = np.zeros(76, np.float32)
+    shut[[model.expression_names.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]] = 1.0
+    areas = []
+    for expression in (np.zeros_like(shut), shut):
+        corners = model.geometry(person.identity, expression)[model.triangles(LEVEL)]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        areas.append(_at_vertices(np.linalg.norm(normals, axis=1), model))
+    return np.maximum(*areas)
+
+
+def _at_vertices(per_triangle: np.ndarray, model: FaceModel) -> Float32[np.ndarray, " n"]:
+    triangles = model.triangles(LEVEL)
+    count = model.subdivision(LEVEL).shape[0]
+    return np.bincount(triangles.ravel(), np.repeat(per_triangle, 3), count).astype(np.float32)
+
+
+def _spread(pixels: np.ndarray, points: np.ndarray, unfolded: np.ndarray, focal: float, model: FaceModel) -> np.ndarray:
+    """How much of each vertex's skin the picture shows: 1 face-on and unfolded, 0 folded away or averted."""
+    corners = pixels[model.triangles(LEVEL)]
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    seen = _at_vertices(first[:, 1] * second[:, 0] - first[:, 0] * second[:, 1], model)
+    return np.clip(seen / np.maximum(unfolded * (focal / points[:, 2]) ** 2, 1e-6), 0, 1)
+
+
+def _sample(
+    view: View, person: Person, model: FaceModel, unfolded: np.ndarray, rasterizer: Rasterizer
+) -> tuple[np.ndarray, np.ndarray]:
     """One frame's reflectance (n, 3) and its weight (n,)."""
     rgb, intrinsics, performance = view.rgb, view.intrinsics, view.performance
     triangles = model.triangles(LEVEL)
@@ -97,6 +137,8 @@ def _sample(view: View, person: Person, model: FaceModel, rasterizer: Rasterizer
     reflectance = SRGB_TO_LINEAR[encoded] / np.maximum(shading, np.maximum(floor, 1e-6))
     facing = -np.einsum("nc,nc->n", normals, points / np.linalg.norm(points, axis=1, keepdims=True))
     weight = np.clip((facing - LEAST_FACING) / (1 - LEAST_FACING), 0, 1) ** 2 * visible
+    spread = _spread(pixels, points, unfolded, intrinsics.focal, model)
+    weight *= np.clip((spread - LEAST_SPREAD) / (1 - LEAST_SPREAD), 0, 1)
     weight *= (encoded.max(axis=1) < CLIPPED) & (shading > floor).all(axis=1)
     return reflectance.astype(np.float32), (weight * _sharpness(rgb, region)).astype(np.float32)
 

@@ -17,8 +17,9 @@ from f2fcam.frame import srgb_encode
 from f2fcam.render import Rasterizer, Region, bounding_region
 from f2fcam.render.composite import Patch, composite
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
+from f2fcam.render.rims import ramp, rim_distance
 from f2fcam.render.scratch import Scratch
-from f2fcam.render.shade import Appearance, carry_gain, encoded_gain, shade_uncertain
+from f2fcam.render.shade import GAIN_SMOOTHING, Appearance, carry_gain, encoded_gain, shade_uncertain, smooth_gain
 from f2fcam.render.warp import MARGIN, NECK_REACH, Aperture, Warper, vertex_attributes
 
 MOUTH, EYE_LEFT, EYE_RIGHT = 1, 2, 3
@@ -83,10 +84,17 @@ class Workspace:
         away = np.maximum.reduce(
             [model.regions[name] for name in ("neck", "scalp", "ear_left", "ear_right", "nostrils")]
         )
-        self.face_weight: Float32[np.ndarray, " n"] = 1 - neck
-        self.light_weight: Float32[np.ndarray, " n"] = 1 - away.astype(np.float32) / 255
-        height = np.ptp(model.subdivide(model.mean)[self.light_weight > 0.5, 1])
-        self.face_height_mm = float(height)
+        skin = 1 - away.astype(np.float32) / 255
+        points = model.subdivide(model.mean)
+        lips, lids = rim_distance(model, "lips"), rim_distance(model, "eye_left", "eye_right")
+        self.face_height_mm = float(np.ptp(points[skin > 0.5, 1]))
+        self.skin: Float32[np.ndarray, " n"] = skin
+        # the chin's underside counts as neck: there the outline's displacement knows better than the mesh
+        self.face_weight: Float32[np.ndarray, " n"] = ramp(1 - neck, 0.7, 0.95)
+        self.light_weight: Float32[np.ndarray, " n"] = skin * ramp(lips, 2, 7) * ramp(lids, 1, 4)
+        self.texture_weight: Float32[np.ndarray, " n"] = (
+            skin * _front(model, points, self.triangles) * ramp(lips, 3, 6) * ramp(lids, 1, 2.5)
+        )
         self.lower_lip = self._lower_lip()
 
     def rest_shape(self, person: Person) -> Float32[np.ndarray, " 3*m"]:
@@ -99,6 +107,14 @@ class Workspace:
         loop = self.model.loops["lips"]
         heights = self.model.subdivide(self.model.mean)[loop, 1]
         return loop[heights < np.median(heights)]
+
+
+def _front(model: FaceModel, points: np.ndarray, triangles: np.ndarray) -> Float32[np.ndarray, " n"]:
+    """1 on the front of the face and on the lids' folds, 0 under the chin."""
+    normals = np.empty_like(points)
+    vertex_normals(points, triangles, normals)
+    lids = np.maximum(model.regions["eyelid_left"], model.regions["eyelid_right"]).astype(np.float32) / 255
+    return np.maximum(ramp(normals[:, 2], 0.1, 0.4), lids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +139,7 @@ def render_frame(
     old = _surface("old", target, target.performance.expression, camera, workspace)
     new = _surface("new", target, expression, camera, workspace)
     face_height = float(workspace.face_height_mm * camera.focal / target.performance.camera_from_model.translation[2])
-    region = _changed_region(old, new, workspace, camera, face_height)
+    region = _changed_region(old, new, workspace, camera, face_height, appearance)
     attributes, texture = _attributes(target, old, new, appearance, camera, workspace)
     fragments = workspace.rasterizer.rasterize(new.points, workspace.triangles, camera, region)
     apertures = _apertures(target, expression, old, new, camera, workspace)
@@ -163,10 +179,14 @@ def _project(points, focal, center_x, center_y, out):
         out[i, 1] = points[i, 1] * scale + np.float32(center_y)
 
 
-def _changed_region(old: Surface, new: Surface, workspace: Workspace, camera: Intrinsics, face_height: float) -> Region:
-    """Where the picture can change: the vertices that move, and the mask's reach around them."""
+def _changed_region(
+    old: Surface, new: Surface, workspace: Workspace, camera: Intrinsics, face_height: float, appearance: Appearance
+) -> Region:
+    """Where the picture can change: the vertices that move (or the whole face), and the mask's reach around them."""
     corners = np.array(_moving_box(old.pixels, new.pixels, workspace.face_weight), np.float32).reshape(2, 2)
-    if corners[0, 0] > corners[1, 0]:
+    if appearance == "model":
+        corners = new.pixels[workspace.skin > 0]
+    elif corners[0, 0] > corners[1, 0]:
         corners = new.pixels[workspace.lower_lip]
     reach = MARGIN * face_height
     x0, y0, x1, y1 = bounding_region(corners, camera, reach)
@@ -193,13 +213,17 @@ def _attributes(
     lighting = np.ascontiguousarray(target.performance.lighting, np.float32)
     gain0, gain = take("gain0", (len(new.normals0),)), take("gain", (count,))
     encoded_gain(new.normals0, old.normals0, lighting, gain0)
+    smooth_gain(gain0, workspace.triangles0, GAIN_SMOOTHING, take("gain memory", (len(gain0), 2)))
     carry_gain(operator.indptr, operator.indices, operator.data, gain0, workspace.light_weight, gain)
     albedo = target.person.vertex_albedo
     visibility = _visibility(target, old, camera, workspace) if albedo is not None else workspace.all_visible
     attributes, texture = take("attributes", (count, 5)), take("texture", (count, 4))
-    vertex_attributes(old.pixels, new.pixels, workspace.triangles, gain, visibility, workspace.face_weight, attributes)
+    vertex_attributes(
+        old.pixels, new.pixels, workspace.triangles, gain, visibility,
+        workspace.face_weight, workspace.texture_weight, attributes,
+    )  # fmt: skip
     if appearance == "model":
-        attributes[:, 2], attributes[:, 3] = 1.0, 1.0 - workspace.light_weight
+        attributes[:, 2], attributes[:, 3] = 1.0, 1.0 - workspace.skin
         albedo = workspace.model.vertex_albedo(target.person.albedo, LEVEL) if albedo is None else albedo
     elif albedo is None:
         attributes[:, 3] = 1.0  # nothing better than the frame

@@ -168,13 +168,17 @@ class Warper:
 
 
 @njit(
-    "void(f4[:,::1], f4[:,::1], i4[:,::1], f4[::1], u1[::1], f4[::1], f4[:,::1])", nogil=True, cache=True, fastmath=True
+    "void(f4[:,::1], f4[:,::1], i4[:,::1], f4[::1], u1[::1], f4[::1], f4[::1], f4[:,::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
 )
-def vertex_attributes(old, new, triangles, gain, visible, face, out):
+def vertex_attributes(old, new, triangles, gain, visible, face, textured, out):
     """What `Warper.build` interpolates, (n, 5): shift, gain, confidence, face.
 
     Confidence is the old picture's density of samples over the new one's: a point that the old frame shows grazing or
-    folded away, and the new one openly, is stretched, and the texture knows better. Hidden points have none.
+    folded away, and the new one openly, is stretched, and the texture knows better. Hidden points have none. `textured`
+    (0..1) says where the texture may step in at all.
     """
     for i in range(len(out)):
         out[i, 3] = 0.0
@@ -197,7 +201,7 @@ def vertex_attributes(old, new, triangles, gain, visible, face, out):
         out[i, 0] = dx
         out[i, 1] = dy
         out[i, 2] = gain[i]
-        out[i, 3] = trust
+        out[i, 3] = np.float32(1) - textured[i] * (np.float32(1) - trust)
         out[i, 4] = face[i]
 
 
