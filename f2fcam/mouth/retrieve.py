@@ -30,6 +30,8 @@ BETWEEN_SLACK = 1.25
 """An in-between frame may be this much farther from what is wanted than the goal."""
 W_COHERENCE = 0.3
 """Of likeness to the last retrieved frame, while the mouth moves little (w_c of the paper)."""
+W_COMPANION = 0.1
+"""What it costs to take the right eye from another frame than the left one."""
 FADE_S = 0.1
 """How long a change of frame takes."""
 SUCCESSIVE = 2
@@ -100,8 +102,12 @@ def retrieve(
     displayed: Performance,
     expression: Float32[np.ndarray, " 76"],
     time_s: float,
+    companion: int | None = None,
 ) -> RetrievalState:
-    """What to show of the opening when the target frame `row` is to wear `expression`."""
+    """What to show of the opening when the target frame `row` is to wear `expression`.
+
+    `companion` is the row that the other eye is taken from: two eyes of one frame look the same way.
+    """
     query = make_query(database, geometry, expression, row, displayed.camera_from_model.rotation)
     own = own_distance(database, geometry, query, displayed)
     passed = max(time_s - state.time_s, 0.0)
@@ -111,26 +117,31 @@ def retrieve(
         return RetrievalState(DISPLAYED, time_s=time_s, row=row)
     if mix < 1:
         return replace(state, row=row)
-    entry = _choose(state, database, query, own, row)
+    entry = _choose(state, database, query, own, row, companion)
     return replace(_change(state, database, entry, row), row=row)
 
 
-def _choose(state: RetrievalState, database: ApertureDatabase, query: Query, own: float, row: int) -> int:
+def _choose(
+    state: RetrievalState, database: ApertureDatabase, query: Query, own: float, row: int, companion: int | None
+) -> int:
     """The entry to show now, or `DISPLAYED`."""
-    if own <= OWN_ENOUGH:
+    if own <= OWN_ENOUGH and companion in (None, row):
         return DISPLAYED
     last = state.entry if state.entry >= 0 else database.entry_of(state.row)
     candidates, cost = _match(database, query, last)
+    own_cost = OWN_FAVOUR * own
+    if companion is not None:
+        own_cost += W_COMPANION * (companion != row)
+        cost = cost + np.float32(W_COMPANION) * (np.abs(database.frames[candidates] - companion) > SUCCESSIVE)
     goal = int(candidates[cost.argmin()])
     best = float(cost.min())
-    own_cost = OWN_FAVOUR * own
     if state.entry == DISPLAYED:
         own_cost = KEEP_FAVOUR * own_cost - KEEP_SLACK
     if own_cost <= best:
         return DISPLAYED
     if state.entry >= 0:
-        kept = float(distances(database, query, np.array([state.entry]))[0])
-        if KEEP_FAVOUR * kept - KEEP_SLACK <= best:
+        at = np.flatnonzero(candidates == state.entry)
+        if len(at) and KEEP_FAVOUR * float(cost[at[0]]) - KEEP_SLACK <= best:
             return state.entry
     if last < 0 or last == goal:
         return goal
@@ -138,16 +149,16 @@ def _choose(state: RetrievalState, database: ApertureDatabase, query: Query, own
 
 
 def _match(database: ApertureDatabase, query: Query, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Entries of the best clusters, and the last one's neighbours, with their distances."""
+    """Entries of the best clusters, the last one and its neighbours, with their distances."""
     to_medoids = distances(database, query, database.medoids)
     best = np.argsort(to_medoids)[:CLUSTERS_SEARCHED]
     candidates = np.flatnonzero(np.isin(database.cluster, best))
     if last >= 0:
-        candidates = np.union1d(candidates, database.neighbours[last])
+        candidates = np.unique(np.concatenate([candidates, database.neighbours[last], [last]]))
     cost = distances(database, query, candidates)
     if last >= 0:
-        still = np.exp(-float(((database.measures[last] - query.measures) ** 2).sum()) * W_MEASURES)
-        cost += W_COHERENCE * still * (1 - database.thumbnail[candidates] @ database.thumbnail[last])
+        still = np.exp(-W_MEASURES * float(((database.measures[last] - query.measures) ** 2).sum()))
+        cost += np.float32(W_COHERENCE * still) * (1 - database.thumbnail[candidates] @ database.thumbnail[last])
     return candidates, cost
 
 

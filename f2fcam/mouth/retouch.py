@@ -1,0 +1,154 @@
+"""The target's mouth and eyes for one output picture after the other: retrieve, place, match the light, fade (section 8)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Performance, Person
+from f2fcam.mouth.aperture import APERTURES, ApertureName, PersonAperture, apertures
+from f2fcam.mouth.database import ApertureDatabase
+from f2fcam.mouth.interior import content, even_content
+from f2fcam.mouth.patch import Origin, PatchMaker
+from f2fcam.mouth.retrieve import DISPLAYED, NONE, RetrievalState, retrieve
+from f2fcam.render.composite import Patch
+
+KEPT_ORIGINS = 4
+"""Placed entries that are remembered per opening."""
+SAME_EXPRESSION = 1e-4
+"""Below this difference of every weight the displayed frame's own mouth and eyes are left as they are."""
+FLOW_FROM = 6.0
+"""Mean grey difference of two patches from which a fade follows the optical flow between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetouchState:
+    """What one output picture hands to the next, per opening."""
+
+    openings: dict[ApertureName, RetrievalState] = field(
+        default_factory=lambda: {name: RetrievalState() for name in APERTURES}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Displayed:
+    """The target frame that playback chose.
+
+    Attributes:
+        row: its row in the profile. rgb: the picture, of the person's camera's size. performance: its fit.
+    """
+
+    row: int
+    rgb: UInt8[np.ndarray, "h w 3"]
+    performance: Performance
+
+
+class Retoucher:
+    """One target's openings with their databases; owns memory, so one per thread."""
+
+    def __init__(self, model: FaceModel, person: Person, databases: dict[ApertureName, ApertureDatabase]) -> None:
+        self.intrinsics = person.intrinsics
+        self.databases = databases
+        self._makers = {name: PatchMaker(aperture) for name, aperture in apertures(model).items()}
+        self._geometry = {name: PersonAperture(model, person, maker.aperture) for name, maker in self._makers.items()}
+        self._origins: dict[ApertureName, OrderedDict[int, Origin]] = {name: OrderedDict() for name in APERTURES}
+        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+    def retouch(
+        self, state: RetouchState, displayed: Displayed, expression: Float32[np.ndarray, " 76"], time_s: float
+    ) -> tuple[RetouchState, tuple[Patch, ...]]:
+        """Patches, to be composited in order, that give the displayed frame the mouth and eyes of `expression`."""
+        openings: dict[ApertureName, RetrievalState] = {}
+        patches = []
+        for name in APERTURES:
+            companion = self._shown_row(openings.get("eye_left"), displayed.row) if name == "eye_right" else None
+            now = retrieve(
+                state.openings[name], self.databases[name], self._geometry[name], displayed.row, displayed.performance,
+                expression, time_s, companion,
+            )  # fmt: skip
+            openings[name] = now
+            same = np.abs(expression - displayed.performance.expression).max() < SAME_EXPRESSION
+            if not (same and now.entry == DISPLAYED and now.previous == NONE):
+                patches.append(self._patch(name, now, displayed, expression))
+        return RetouchState(openings), tuple(patches)
+
+    def _shown_row(self, state: RetrievalState | None, row: int) -> int | None:
+        """The profile's row whose left eye is shown."""
+        if state is None:
+            return None
+        return row if state.entry < 0 else int(self.databases["eye_left"].frames[state.entry])
+
+    def _patch(self, name: ApertureName, state: RetrievalState, displayed: Displayed, expression: np.ndarray) -> Patch:
+        database, maker, geometry = self.databases[name], self._makers[name], self._geometry[name]
+        performance = displayed.performance
+        own_misfit = database.misfit[displayed.row]
+        misfit = self._misfit(name, state.entry, displayed.row)
+        if state.previous != NONE:
+            before = self._misfit(name, state.previous, displayed.row)
+            misfit = before + np.float32(state.mix) * (misfit - before)
+        wanted = Performance(expression, performance.camera_from_model, performance.lighting)
+        own = self._own(name, displayed)
+        stage = maker.stage(geometry.place(wanted, own_misfit, misfit), self.intrinsics)
+        patch = maker.make(stage, performance.lighting, self._origin(name, state.entry, own), own)
+        if state.previous == NONE:
+            return patch
+        last = maker.make(stage, performance.lighting, self._origin(name, state.previous, own), own)
+        return Patch(self._fade(last.rgb, patch.rgb, state.mix), patch.alpha, patch.x, patch.y)
+
+    def _misfit(self, name: ApertureName, entry: int, row: int) -> np.ndarray:
+        database = self.databases[name]
+        return database.misfit[row if entry == DISPLAYED else int(database.frames[entry])]
+
+    def _own(self, name: ApertureName, displayed: Displayed) -> Origin:
+        """The displayed frame as its own origin."""
+        database, maker = self.databases[name], self._makers[name]
+        placed = self._geometry[name].place(displayed.performance, database.misfit[displayed.row])
+        entry = database.entry_of(displayed.row)
+        if entry >= 0:
+            outline, shows = database.rim(entry), database.content(entry)
+        else:
+            outline = maker.stage(placed, self.intrinsics).rim
+            shows = content(displayed.rgb, outline, (0, 0)) if maker.aperture.has_jaw else even_content()
+        return Origin(displayed.rgb, 0, 0, placed, displayed.performance.lighting, outline, shows)
+
+    def _origin(self, name: ApertureName, entry: int, own: Origin) -> Origin:
+        if entry == DISPLAYED:
+            return own
+        known = self._origins[name]
+        if entry in known:
+            known.move_to_end(entry)
+            return known[entry]
+        database = self.databases[name]
+        performance = database.performance(entry)
+        placed = self._geometry[name].place(performance, database.misfit[int(database.frames[entry])])
+        x, y = (int(v) for v in database.corner[entry])
+        known[entry] = Origin(
+            database.crop(entry), x, y, placed, performance.lighting, database.rim(entry), database.content(entry)
+        )
+        if len(known) > KEPT_ORIGINS:
+            known.popitem(last=False)
+        return known[entry]
+
+    def _fade(
+        self, last: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"], mix: float
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Between two patches on the same geometry; where they differ much, along the optical flow between them."""
+        if float(cv2.absdiff(last, now).mean()) > FLOW_FROM:
+            grays = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (last, now)]
+            flow = cv2.GaussianBlur(self._flow.calc(grays[0], grays[1], None), (0, 0), 1.5)
+            last, now = _shifted(last, flow, -mix), _shifted(now, flow, 1 - mix)
+        return cv2.addWeighted(last, 1 - mix, now, mix, 0)
+
+
+def _shifted(picture: np.ndarray, flow: np.ndarray, share: float) -> np.ndarray:
+    """The picture's content moved by a share of the flow."""
+    y, x = np.indices(flow.shape[:2], np.float32)
+    return cv2.remap(
+        picture, x + np.float32(share) * flow[..., 0], y + np.float32(share) * flow[..., 1],
+        cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
