@@ -93,10 +93,11 @@ def photograph(
         rgb = renderer.render(performance, acted.light, acted.blur_px, acted.noise, k)
         skin = performance.camera_from_model.apply(acted.person.geometry(performance.expression))
         truth = Truth(t, performance, skin.astype(np.float32), acted.camera.intrinsics)
-        found.append(Shot(rgb, truth, _detector().detect(rgb) if detect else None))
+        found.append(Shot(rgb, truth, detector().detect(rgb) if detect else None))
     return found
 
 
 @lru_cache(maxsize=1)
-def _detector() -> MediaPipeDetector:
+def detector() -> MediaPipeDetector:
+    """The real detector, one picture at a time; loaded once."""
     return MediaPipeDetector(static=True)

@@ -129,7 +129,7 @@ class Script:
             for name, value in viseme.items():
                 _add(mixed, name, value * loud)
         for name, value in mixed.items():
-            _add(named, name, voice * value / total)
+            _add(named, name, 1.3 * voice * value / total)
         for name, value in REST.items():
             _add(named, name, value * (1 - min(voice, 1.0)))
 

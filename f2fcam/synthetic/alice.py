@@ -65,4 +65,4 @@ def sculpt(points: Float32[np.ndarray, "n 3"], eyes: dict[str, np.ndarray]) -> F
 
 def alice_script() -> Script:
     """Twelve seconds of friendly talk that repeat without a jump."""
-    return Script(seed=7, talk=0.9, smile=0.75, brows=0.6, blink_s=3.0, sway_deg=2.6, yaw_deg=3.0, loop_s=12.0)
+    return Script(seed=7, talk=1.1, smile=0.7, brows=0.6, blink_s=3.0, sway_deg=2.6, yaw_deg=3.0, loop_s=12.0)

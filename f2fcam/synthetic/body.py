@@ -66,8 +66,10 @@ class Body:
         angle = np.arctan2(border[:, 0] - center[0], border[:, 2] - center[2])
         shift = np.array([0.0, center[1] + 118.0, center[2] + 90.0])
         rings = []
+        own_width, own_depth = np.ptp(border[:, 0]) / 2 - PROFILE[0, 1], np.ptp(border[:, 2]) / 2 - PROFILE[0, 2]
         for s in step:
             width, deep, height, axis, square = (np.interp(s, PROFILE[:, 0], PROFILE[:, k]) for k in range(1, 6))
+            width, deep = width + own_width * max(1 - s / 6, 0), deep + own_depth * max(1 - s / 6, 0)
             power = 2 / square
             x = width * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power
             z = deep * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power + axis

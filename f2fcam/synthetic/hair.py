@@ -52,8 +52,8 @@ class Shell:
         return points[self.vertices] + normals[self.vertices] * self.offset[:, None]
 
 
-def hair_shells(model: FaceModel, look: Look) -> list[Shell]:
-    """The cap and the layers around it, inside out."""
+def hair_shells(model: FaceModel, look: Look, fine: bool) -> list[Shell]:
+    """The cap and the layers around it, inside out; `fine` for more layers."""
     count = model.subdivision(1).shape[0]
     points = model.subdivide(model.mean)[:count]  # a vertex keeps its number from level to level
     ears = np.maximum(model.regions["ear_left"], model.regions["ear_right"])[:count] / np.float32(255)
@@ -63,7 +63,10 @@ def hair_shells(model: FaceModel, look: Look) -> list[Shell]:
     volume = thick * smoothstep(-2, 50, depth) * (0.75 + 0.25 * smoothstep(-60, 60, points[:, 1]))
     quads = paired_quads(model.triangles(1))
     shells = [_shell(points, quads, depth, volume, look, None)]
-    for k, (rise, reach) in enumerate(((0.25, -7.0), (0.8, -3.0), (1.5, 1.0), (2.4, 5.0))):
+    layers = ((0.25, -7.0), (0.8, -3.0), (1.5, 1.0), (2.4, 5.0))
+    for k, (rise, reach) in enumerate(layers):
+        if not fine and k % 2:
+            continue
         shells.append(_shell(points, quads, depth, volume + rise, look, (k, reach)))
     return shells
 
@@ -83,7 +86,7 @@ def _shell(
     where = at_texels(points[used], own, CAP_CELLS)
     inside = at_texels(depth[used], own, CAP_CELLS)
     across, along = _flow(where)
-    colour, strand = strands(across, along, look)
+    colour = strands(across, along, look)
     if layer is None:
         colour = colour * (0.55 + 0.45 * smoothstep(0, 40, inside))[:, None]
         return Shell(Surface(own, pack_texels(colour, 0.8), CAP_CELLS, Material.HAIR), used, offset[used], False)
@@ -109,8 +112,8 @@ def _flow(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (azimuth * 85).astype(np.float32), along.astype(np.float32)
 
 
-def strands(across: np.ndarray, along: np.ndarray, look: Look) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (t, 3) and brightness (t,) of combed hair."""
+def strands(across: np.ndarray, along: np.ndarray, look: Look) -> Float32[np.ndarray, "t 3"]:
+    """Colour of combed hair."""
     bend = 5 * fractal(
         np.column_stack([across * 0.05, along * 0.03, along * 0]).astype(np.float32), 1.0, look.seed + 120, 2
     )
@@ -120,13 +123,13 @@ def strands(across: np.ndarray, along: np.ndarray, look: Look) -> tuple[np.ndarr
     sheen = np.exp(-(((along + 18 + 6 * lock) / 22) ** 2))
     bright = np.clip(0.85 + 0.34 * fine + 0.28 * lock + 0.55 * sheen * (0.7 + 0.5 * fine), 0.15, None)
     colour = np.array(look.hair, np.float32) * bright[:, None] + 0.02 * (sheen * np.clip(0.4 + fine, 0, None))[:, None]
-    return colour.astype(np.float32), bright
+    return colour.astype(np.float32)
 
 
 class Curtain:
     """Long hair: a sheet around the back and the sides of the head that hangs to the shoulders."""
 
-    ROWS, COLUMNS = 40, 96
+    ROWS, COLUMNS = 28, 72
 
     def __init__(self, look: Look) -> None:
         row, column = np.mgrid[0 : self.ROWS, 0 : self.COLUMNS].astype(np.float32)
@@ -150,7 +153,7 @@ class Curtain:
     def _paint(self, quads: np.ndarray, u: np.ndarray, v: np.ndarray, look: Look) -> Surface:
         cells = 10
         u, v = at_texels(u, quads, cells), at_texels(v, quads, cells)
-        colour, _ = strands(u * 200, v * 245 - 90, look)
+        colour = strands(u * 200, v * 245 - 90, look)
         place = np.column_stack([u * 200, v * 9, v * 0]).astype(np.float32)
         wisps = fractal(place, 0.9, look.seed + 130, 2)
         edge = smoothstep(1.0, 0.93, np.abs(u) + 0.035 * wisps) * smoothstep(1.0, 0.8, v + 0.10 * wisps)

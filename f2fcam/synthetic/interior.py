@@ -27,7 +27,7 @@ PART_SHIFT_MM = {
     "teeth_lower": (0.0, 0.4, 2.0),
     "tongue": (0.0, -12.0, -5.0),
 }
-"""The generator's helper meshes sit high: teeth so that the upper edge shows below a relaxed lip, the tongue on the jaw's floor."""
+"""The generator's helper meshes sit high: this shows the upper teeth below a relaxed lip and lays the tongue down."""
 
 CAVITY_DEPTH_MM = (0.0, 1.5, 4.0, 9.0, 18.0, 30.0, 42.0, 50.0)
 CAVITY_RISE_MM = (0.0, 5.0, 10.0, 15.0, 18.0, 16.0, 9.0, 0.5)

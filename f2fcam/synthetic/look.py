@@ -64,12 +64,11 @@ class Look:
     clothes: Colour
 
 
-def draw_look(seed: int) -> Look:
-    """A random appearance."""
+def draw_look(seed: int, long: bool) -> Look:
+    """A random appearance; `long` hair comes with lashes and without a beard."""
     rng = np.random.default_rng([seed, 77])
     melanin = float(np.clip(rng.gamma(2.2, 0.42), 0.3, 2.4))
     dark = melanin > 1.2
-    long = bool(rng.random() < 0.5)
     return Look(
         seed=seed,
         melanin=melanin,

@@ -42,15 +42,20 @@ def _fractal(points, frequency, octaves, seed, out):
 def _cells(points, frequency, seed, out):
     for i in range(len(points)):
         x, y, z = points[i, 0] * frequency, points[i, 1] * frequency, points[i, 2] * frequency
-        ix, iy, iz = np.int64(np.floor(x)), np.int64(np.floor(y)), np.int64(np.floor(z))
+        # the points keep to the middle of their cubes: the nearest is in one of the eight around the closest corner
+        ix, iy, iz = (
+            np.int64(np.floor(x - np.float32(0.5))),
+            np.int64(np.floor(y - np.float32(0.5))),
+            np.int64(np.floor(z - np.float32(0.5))),
+        )
         nearest = np.float32(9)
-        for dx in range(-1, 2):
-            for dy in range(-1, 2):
-                for dz in range(-1, 2):
+        for dx in range(2):
+            for dy in range(2):
+                for dz in range(2):
                     cx, cy, cz = ix + dx, iy + dy, iz + dz
-                    px = np.float32(cx) + np.float32(0.5) + np.float32(0.45) * _hash(cx, cy, cz, seed * 7 + 1) - x
-                    py = np.float32(cy) + np.float32(0.5) + np.float32(0.45) * _hash(cx, cy, cz, seed * 7 + 2) - y
-                    pz = np.float32(cz) + np.float32(0.5) + np.float32(0.45) * _hash(cx, cy, cz, seed * 7 + 3) - z
+                    px = np.float32(cx) + np.float32(0.5) + np.float32(0.38) * _hash(cx, cy, cz, seed * 7 + 1) - x
+                    py = np.float32(cy) + np.float32(0.5) + np.float32(0.38) * _hash(cx, cy, cz, seed * 7 + 2) - y
+                    pz = np.float32(cz) + np.float32(0.5) + np.float32(0.38) * _hash(cx, cy, cz, seed * 7 + 3) - z
                     nearest = min(nearest, px * px + py * py + pz * pz)
         out[i] = np.sqrt(nearest)
 

@@ -12,6 +12,9 @@ from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.face.parts import load_people
 from f2fcam.synthetic.look import Look, draw_look
 
+LONG_HAIRED = frozenset({0, 3, 5, 8, 9, 13, 14})
+"""Held-out heads that the generator made of mostly female shapes."""
+
 
 @dataclass(frozen=True, slots=True)
 class SyntheticPerson:
@@ -37,7 +40,7 @@ class SyntheticPerson:
             raise ConfigError(
                 f"There is no synthetic person {index}.", hint=f"Choose a number from 0 to {len(people.skin) - 1}."
             )
-        return cls(index, look or draw_look(index), people.skin[index], people.parts[index])
+        return cls(index, look or draw_look(index, index in LONG_HAIRED), people.skin[index], people.parts[index])
 
     def geometry0(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, "3386 3"]:
         """Level-0 vertices with an expression, model space."""

@@ -14,12 +14,12 @@ from f2fcam.face.morphable import load_face_model
 from f2fcam.face.parts import load_parts
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance
-from f2fcam.frame import LINEAR_STEPS, LINEAR_TO_SRGB
 from f2fcam.render import bounding_region
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.synthetic.ambient import sky_visibility
 from f2fcam.synthetic.backdrop import paint_backdrop
 from f2fcam.synthetic.body import Body
+from f2fcam.synthetic.film import encode
 from f2fcam.synthetic.hair import Curtain, Lashes, hair_shells
 from f2fcam.synthetic.interior import (
     PART_SHIFT_MM,
@@ -36,7 +36,7 @@ from f2fcam.synthetic.lights import Light
 from f2fcam.synthetic.person import SyntheticPerson
 from f2fcam.synthetic.shade import GLOSS, shade, shade_layer
 from f2fcam.synthetic.skin import paint_skin
-from f2fcam.synthetic.surface import Surface
+from f2fcam.synthetic.surface import Surface, joined, split_quads
 
 OCCLUSION_POWER = 0.65
 FACING = np.diag([1.0, -1.0, -1.0])
@@ -77,7 +77,7 @@ class SceneRenderer:
         neutral = self._model.subdivide(person.skin0)
         self._body = Body(self._model, neutral, person.look)
         self._cavity = MouthCavity(self._model, person.look)
-        shells = hair_shells(self._model, person.look)
+        shells = hair_shells(self._model, person.look, fine=cells > 3)
         self._cap = next(shell for shell in shells if not shell.layer)
         self._layers = [shell for shell in shells if shell.layer]
         self._curtain = Curtain(person.look) if person.look.hair_style == "long" else None
@@ -86,6 +86,7 @@ class SceneRenderer:
             for side in ("left", "right")
             for upper in (False, True)
         ]
+        self._lash_surface = joined([lashes.surface for _, lashes in self._lashes])
         self._names = tuple(self._parts.by_name)
         self._spans: dict[str, slice] = {}
         surfaces = self._paint(neutral, cells)
@@ -98,12 +99,12 @@ class SceneRenderer:
         """Every surface with its number of vertices, in drawing order."""
         model, look = self._model, self.person.look
         count = len(neutral)
-        body_triangles = self._body.quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3) + count
+        body_triangles = split_quads(self._body.quads) + np.int32(count)
         everything = np.ascontiguousarray(np.concatenate([neutral, self._body.rest]))
         triangles = np.ascontiguousarray(np.concatenate([model.triangles(2), body_triangles]), np.int32)
         occlusion = sky_visibility(everything, triangles) ** OCCLUSION_POWER
         border = model.loops["neck"]
-        shared = np.minimum(occlusion[border], occlusion[count : count + len(border)])
+        shared = (occlusion[border] + occlusion[count : count + len(border)]) / 2
         occlusion[border] = occlusion[count : count + len(border)] = shared
         surfaces = {"skin": (paint_skin(model, look, occlusion[:count], cells), count)}
         painters = {"eye_left": paint_eye, "eye_right": paint_eye, "teeth_lower": paint_teeth, "teeth_upper": paint_teeth,
@@ -130,8 +131,7 @@ class SceneRenderer:
             texels.append(surface.texels)
             vertices += count
             texel_count += len(surface.texels)
-        joined = np.concatenate(quads)
-        self._triangles = np.ascontiguousarray(joined[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3), np.int32)
+        self._triangles = split_quads(np.concatenate(quads))
         self._texel_start = np.concatenate(start).astype(np.int32)
         self._texel_cells = np.concatenate(cells).astype(np.int32)
         self._material = np.concatenate(kind).astype(np.uint8)
@@ -201,10 +201,11 @@ class SceneRenderer:
             hanging = self.camera.camera_from_rest.apply(self._curtain.vertices(head))
             layers += [(surface, hanging) for surface in self._curtain.surfaces]
         on_head = [(shell.surface, shell.over(skin, normals)) for shell in self._layers]
-        names = self._model.expression_names
+        names, strips = self._model.expression_names, []
         for side, lashes in self._lashes:
             closed = float(performance.expression[names.index(f"eyeBlink{side.capitalize()}")])
-            on_head.append((lashes.surface, lashes.vertices(skin, closed)))
+            strips.append(lashes.vertices(skin, closed))
+        on_head.append((self._lash_surface, np.concatenate(strips)))
         layers += [(surface, performance.camera_from_model.apply(points)) for surface, points in on_head]
         return [(surface, np.ascontiguousarray(points, np.float32)) for surface, points in layers]
 
@@ -251,17 +252,3 @@ class SceneRenderer:
 def _move(points: np.ndarray, transform: RigidTransform) -> None:
     """Apply a transform in place."""
     points[:] = points @ transform.rotation.T.astype(np.float32) + transform.translation.astype(np.float32)
-
-
-def encode(linear: Float32[np.ndarray, "h w 3"], noise: float = 0.0, seed: int = 0) -> UInt8[np.ndarray, "h w 3"]:
-    """sRGB picture of linear light; bright parts roll off, `noise` grey levels (standard deviation) are added."""
-    steps = np.minimum(linear * (LINEAR_STEPS - 1), LINEAR_STEPS - 1).astype(np.int16)
-    if noise <= 0:
-        return _SRGB_8[steps]
-    picture = LINEAR_TO_SRGB[steps] * np.float32(255)
-    rng = np.random.default_rng([seed, 9])
-    picture += rng.standard_normal(picture.shape, np.float32) * np.float32(noise)
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
-
-
-_SRGB_8 = np.round(LINEAR_TO_SRGB * 255).astype(np.uint8)

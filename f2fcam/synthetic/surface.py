@@ -89,3 +89,13 @@ def grid_quads(rows: int, columns: int, closed: bool) -> Int32[np.ndarray, "q 4"
     after = (column + 1) % columns
     a, b = row * columns + column, row * columns + after
     return np.stack([a, b, b + columns, a + columns], axis=1).astype(np.int32)
+
+
+def joined(surfaces: list[Surface]) -> Surface:
+    """Several surfaces of the same material and cells as one; each one's vertices follow the last one's."""
+    quads, start = [], 0
+    for surface in surfaces:
+        quads.append(surface.quads + np.int32(start))
+        start += int(surface.quads.max()) + 1
+    texels = np.concatenate([surface.texels for surface in surfaces])
+    return Surface(np.concatenate(quads), texels, surfaces[0].cells, surfaces[0].material)
