@@ -102,8 +102,7 @@ def _unfolded_areas(model: FaceModel, person: Person) -> Float32[np.ndarray, " n
 
 def _at_vertices(per_triangle: np.ndarray, model: FaceModel) -> Float32[np.ndarray, " n"]:
     triangles = model.triangles(LEVEL)
-    count = model.subdivision(LEVEL).shape[0]
-    return np.bincount(triangles.ravel(), np.repeat(per_triangle, 3), count).astype(np.float32)
+    return np.bincount(triangles.ravel(), np.repeat(per_triangle, 3), len(model.uv)).astype(np.float32)
 
 
 def _spread(pixels: np.ndarray, points: np.ndarray, unfolded: np.ndarray, focal: float, model: FaceModel) -> np.ndarray:
@@ -131,7 +130,7 @@ def _sample(
 
     # OpenCV's pictures have at most 32,767 rows: fold the list of vertices.
     maps = np.pad(pixels - np.float32(0.5), ((0, -len(pixels) % 256), (0, 0)), mode="edge").reshape(-1, 256, 2)
-    encoded = cv2.remap(rgb, maps, None, cv2.INTER_LINEAR).reshape(-1, 3)[: len(pixels)]
+    encoded = cv2.remap(rgb, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR).reshape(-1, 3)[: len(pixels)]
     shading = np.einsum("nk,kc->nc", sh_basis(normals), performance.lighting)
     floor = LEAST_LIGHT * np.median(shading[visible > 0], axis=0) if visible.any() else np.ones(3)
     reflectance = SRGB_TO_LINEAR[encoded] / np.maximum(shading, np.maximum(floor, 1e-6))

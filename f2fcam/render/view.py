@@ -78,7 +78,7 @@ class Workspace:
         self.expressions = model.expression_basis.reshape(-1, model.expression_basis.shape[2])
         self.triangles = np.ascontiguousarray(model.triangles(LEVEL), np.int32)
         self.triangles0 = np.ascontiguousarray(model.triangles(0), np.int32)
-        self.all_visible = np.ones(self.operator.shape[0], np.uint8)
+        self.all_visible = np.ones(len(model.uv), np.uint8)
         self._rest: tuple[Person, np.ndarray] | None = None
         neck = model.regions["neck"].astype(np.float32) / 255
         away = np.maximum.reduce(
@@ -89,11 +89,16 @@ class Workspace:
         lips, lids = rim_distance(model, "lips"), rim_distance(model, "eye_left", "eye_right")
         self.face_height_mm = float(np.ptp(points[skin > 0.5, 1]))
         self.skin: Float32[np.ndarray, " n"] = skin
-        # the chin's underside counts as neck: there the outline's displacement knows better than the mesh
-        self.face_weight: Float32[np.ndarray, " n"] = ramp(1 - neck, 0.7, 0.95)
+        normals = np.empty_like(points)
+        vertex_normals(points, self.triangles, normals)
+        # the jaw's underside counts as neck: there the outline's displacement knows better than the mesh
+        below = ramp(points[model.loops["lips"], 1].min() - points[:, 1], 16, 24)
+        self.face_weight: Float32[np.ndarray, " n"] = ramp(1 - neck, 0.7, 0.95) * (
+            1 - below * ramp(-normals[:, 1], 0.3, 0.6)
+        )
         self.light_weight: Float32[np.ndarray, " n"] = skin * ramp(lips, 2, 7) * ramp(lids, 1, 4)
         self.texture_weight: Float32[np.ndarray, " n"] = (
-            skin * _front(model, points, self.triangles) * ramp(lips, 3, 6) * ramp(lids, 1, 2.5)
+            skin * _front(model, normals) * ramp(lips, 3, 6) * ramp(lids, 1, 2.5)
         )
         self.lower_lip = self._lower_lip()
 
@@ -109,10 +114,8 @@ class Workspace:
         return loop[heights < np.median(heights)]
 
 
-def _front(model: FaceModel, points: np.ndarray, triangles: np.ndarray) -> Float32[np.ndarray, " n"]:
+def _front(model: FaceModel, normals: np.ndarray) -> Float32[np.ndarray, " n"]:
     """1 on the front of the face and on the lids' folds, 0 under the chin."""
-    normals = np.empty_like(points)
-    vertex_normals(points, triangles, normals)
     lids = np.maximum(model.regions["eyelid_left"], model.regions["eyelid_right"]).astype(np.float32) / 255
     return np.maximum(ramp(normals[:, 2], 0.1, 0.4), lids)
 

@@ -210,7 +210,7 @@ def _draw_openings(apertures: tuple[Aperture, ...], region: Region, out: np.ndar
     out[:] = 0
     for number, aperture in enumerate(apertures, start=1):
         corners = np.round((aperture.rim - np.array(region[:2], np.float32) - 0.5) * 16).astype(np.int32)
-        cv2.fillPoly(out, [corners], number, lineType=cv2.LINE_8, shift=4)
+        cv2.fillPoly(out, [corners], (number,), lineType=cv2.LINE_8, shift=4)
 
 
 @njit(
