@@ -150,7 +150,7 @@ def start(
     if foreground:
         from f2fcam import supervisor
 
-        raise typer.Exit(supervisor.start(config))
+        raise typer.Exit(supervisor.start(config, announce=_announce))
     from f2fcam.daemon import start_detached
 
     device = start_detached(config)
@@ -448,6 +448,14 @@ def _interrupt(*_: object) -> None:
 def _complain(message: str, hint: str) -> None:
     err.print(f"Error: {message}", markup=False)
     err.print(f"Hint: {hint}", markup=False)
+
+
+def _announce(event: str, what: str) -> None:
+    """What the camera in the foreground tells while it comes up."""
+    if event == "open":
+        err.print(f"Output: {what}", markup=False)
+    else:
+        err.print(f"{what} is on the air. End it with Ctrl-C.", markup=False)
 
 
 def _command(name: str, message: str, **arguments: str) -> None:

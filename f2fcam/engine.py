@@ -33,6 +33,7 @@ from f2fcam.ring import Ring, RingFiles
 
 log = logging.getLogger(__name__)
 
+STAGES = ("capture", "track", "render")
 REPORT_EVERY_S = 0.5
 OLDEST_CAPTURE_NS = 5_000_000_000
 """A driver's capture time farther away than this is not on our clock."""
@@ -41,10 +42,16 @@ STOP_WITHIN_S = 4.0
 
 
 class Output(Protocol):
-    """A finished picture: never the actor's own."""
+    """A finished picture: never the actor's own. `timings` are milliseconds of parts of the stages."""
 
-    rgb: UInt8[np.ndarray, "h w 3"]
-    status: str
+    @property
+    def rgb(self) -> UInt8[np.ndarray, "h w 3"]: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def timings(self) -> dict[str, float]: ...
 
 
 class Pipeline(Protocol):
@@ -142,7 +149,7 @@ class Engine:
         self._stopped = stopped or threading.Event()
         self._running, self._recalibrate = threading.Event(), threading.Event()
         self._running.set()
-        self._stages = Stages(("capture", "track", "render"))
+        self._stages = Stages(STAGES)
         self._rate = Rate()
         self._status = "starting"
         self._error: BaseException | None = None
@@ -264,6 +271,8 @@ class Engine:
             with self._stages.timed("render"):
                 output = self._pipeline.render(slot.value)
             self._status = output.status
+            for part in output.timings.keys() - set(STAGES):
+                self._stages.add(part, output.timings[part])
             self._publish(output, slot.captured_ns)
             self._tracked.give_back(slot)
             self._rate.add(time.monotonic())
@@ -334,15 +343,22 @@ def _work(
     channel: Channel, ring: Ring, setup: EngineSetup, pipeline: Pipeline, open_source: Callable[[str], FrameSource]
 ) -> None:
     publish = RingPublisher(ring, every_frame=setup.every_frame)
+    done, ready = threading.Event(), threading.Event()
+
+    def tell_and_publish(output: Output, captured_ns: int) -> None:
+        if not ready.is_set():  # only now: the first frame may compile kernels for a minute
+            ready.set()
+            channel.send({"ready": True, "report": engine.report()})
+        publish(output, captured_ns)
+
     engine = Engine(
         lambda: open_source(setup.source),
         pipeline,
-        publish,
+        tell_and_publish,
         every_frame=setup.every_frame,
         loop=setup.loop,
         stopped=publish.stopped,
     )
-    done = threading.Event()
 
     def obey() -> None:
         for message in channel.messages():
@@ -355,7 +371,6 @@ def _work(
 
     for function in (obey, tell):
         threading.Thread(target=function, name=function.__name__, daemon=True).start()
-    channel.send({"ready": True})
     try:
         engine.run()
     finally:
@@ -384,6 +399,6 @@ def exit_now(code: int) -> None:
 
 if __name__ == "__main__":
     from f2fcam.capture import open_source
-    from f2fcam.reenact import open_pipeline
+    from f2fcam.live import open_pipeline
 
     exit_now(main(open_pipeline, open_source))

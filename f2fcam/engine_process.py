@@ -24,7 +24,7 @@ class Limits:
     """How long the engine may take, in seconds.
 
     Attributes:
-        start_s: loading models and compiling kernels the first time; longer than anything seen.
+        start_s: loading models and compiling kernels until the first picture; longer than anything seen.
         report_s: between two reports; a process that is stopped or holds the interpreter sends none.
         frame_s: for one stage and one frame.
         stop_s: from `stop` to its end.
@@ -33,7 +33,7 @@ class Limits:
 
     start_s: float = 300.0
     report_s: float = 8.0
-    frame_s: float = 10.0
+    frame_s: float = 20.0
     stop_s: float = 6.0
     first_tries: int = 3
 
@@ -149,13 +149,11 @@ class EngineProcess:
 
     def _hear(self, message: Message, now: float) -> None:
         self._heard = now
-        if "report" in message:
-            self.report = message["report"]
-        elif "error" in message:
+        self.report = message.get("report", self.report)
+        if "error" in message:
             self._told = error_from(message)
-        elif "ended" in message:
-            self._finished = True
-        elif "ready" in message and self.state is State.STARTING:
+        self._finished = self._finished or "ended" in message
+        if "ready" in message and self.state is State.STARTING:
             self.state, self._since = State.RUNNING, now
 
     def _hung(self, now: float) -> str | None:

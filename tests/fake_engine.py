@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -59,6 +59,7 @@ class FakeOutput:
     rgb: np.ndarray
     status: str
     index: int
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 def pattern(index: int, size: tuple[int, int]) -> np.ndarray:
