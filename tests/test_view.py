@@ -15,8 +15,9 @@ from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.face.state import Performance, Person
 from f2fcam.render.composite import Patch
 from f2fcam.render.cpu import CpuRasterizer
+from f2fcam.render.membrane import NECK_REACH
 from f2fcam.render.view import MOUTH, TargetView, Workspace, render_frame
-from f2fcam.render.warp import MARGIN, NECK_REACH
+from f2fcam.render.warp import MARGIN
 
 SIZE = (320, 360)
 CAMERA = Intrinsics.guess(*SIZE)

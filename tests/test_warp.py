@@ -7,7 +7,8 @@ import pytest
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.render.cpu import CpuRasterizer
-from f2fcam.render.warp import MARGIN, NECK_REACH, Aperture, Warper, vertex_attributes
+from f2fcam.render.membrane import NECK_REACH
+from f2fcam.render.warp import MARGIN, Aperture, Warper, vertex_attributes
 
 CAMERA = Intrinsics(focal=1000.0, center_x=160.0, center_y=120.0, width=320, height=240)
 WHOLE = (0, 0, 320, 240)

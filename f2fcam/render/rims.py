@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float32
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from f2fcam.face.morphable import FaceModel
 
@@ -13,7 +13,7 @@ def rim_distance(model: FaceModel, *loops: str) -> Float32[np.ndarray, " n"]:
     """Millimetres from each level-2 vertex of the mean face to the nearest vertex of the named loops."""
     points = model.subdivide(model.mean)
     rim = np.concatenate([points[model.loops[name]] for name in loops])
-    return cKDTree(rim).query(points)[0].astype(np.float32)
+    return KDTree(rim).query(points)[0].astype(np.float32)
 
 
 def ramp(values: Float32[np.ndarray, " n"], low: float, high: float) -> Float32[np.ndarray, " n"]:

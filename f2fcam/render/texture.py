@@ -130,10 +130,10 @@ def _sample(
 
     # OpenCV's pictures have at most 32,767 rows: fold the list of vertices.
     maps = np.pad(pixels - np.float32(0.5), ((0, -len(pixels) % 256), (0, 0)), mode="edge").reshape(-1, 256, 2)
-    encoded = cv2.remap(rgb, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR).reshape(-1, 3)[: len(pixels)]
+    encoded: np.ndarray = cv2.remap(rgb, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR).reshape(-1, 3)[: len(pixels)]
     shading = np.einsum("nk,kc->nc", sh_basis(normals), performance.lighting)
     floor = LEAST_LIGHT * np.median(shading[visible > 0], axis=0) if visible.any() else np.ones(3)
-    reflectance = SRGB_TO_LINEAR[encoded] / np.maximum(shading, np.maximum(floor, 1e-6))
+    reflectance = np.take(SRGB_TO_LINEAR, encoded) / np.maximum(shading, np.maximum(floor, 1e-6))
     facing = -np.einsum("nc,nc->n", normals, points / np.linalg.norm(points, axis=1, keepdims=True))
     weight = np.clip((facing - LEAST_FACING) / (1 - LEAST_FACING), 0, 1) ** 2 * visible
     spread = _spread(pixels, points, unfolded, intrinsics.focal, model)

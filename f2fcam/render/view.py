@@ -17,10 +17,11 @@ from f2fcam.frame import srgb_encode
 from f2fcam.render import Rasterizer, Region, bounding_region
 from f2fcam.render.composite import Patch, composite
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
+from f2fcam.render.membrane import NECK_REACH
 from f2fcam.render.rims import ramp, rim_distance
 from f2fcam.render.scratch import Scratch
 from f2fcam.render.shade import GAIN_SMOOTHING, Appearance, carry_gain, encoded_gain, shade_uncertain, smooth_gain
-from f2fcam.render.warp import MARGIN, NECK_REACH, Aperture, Warper, vertex_attributes
+from f2fcam.render.warp import MARGIN, Aperture, Warper, vertex_attributes
 
 MOUTH, EYE_LEFT, EYE_RIGHT = 1, 2, 3
 """Numbers of the face's openings, as `Patch.opening` and `Field.opening` use them."""
