@@ -40,7 +40,7 @@ class Aperture:
         upper, lower: the rim's halves, local numbers, both from the person's right corner to the left one.
         landmarks: numbers of the detector's points that lie on the patch.
         landmark_operator: those points as weighted sums of the local vertices.
-        spread: carries the landmarks' misfit to the vertices.
+        spread: carries the landmarks' misfit to the level-0 vertices. alpha0: their `alpha`.
     """
 
     name: ApertureName
@@ -53,7 +53,8 @@ class Aperture:
     lower: Int32[np.ndarray, " b"]
     landmarks: Int32[np.ndarray, " l"]
     landmark_operator: sparse.csr_matrix
-    spread: Float32[np.ndarray, "v l"]
+    spread: Float32[np.ndarray, "c l"]
+    alpha0: Float32[np.ndarray, " c"]
 
     @property
     def has_jaw(self) -> bool:
@@ -88,7 +89,9 @@ def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
     local = np.full(len(points), -1, np.int32)
     local[vertices] = np.arange(len(vertices), dtype=np.int32)
     landmarks, landmark_operator = _landmarks(model, local, len(vertices))
-    spread = _spread(points[vertices], landmark_operator @ points[vertices])
+    spread = _spread(model.mean[columns], landmark_operator @ points[vertices])
+    weight = np.asarray(operator.sum(axis=0)).ravel()
+    alpha0 = (operator.T @ alpha) / np.maximum(weight, 1e-6)
     return Aperture(
         name=name,
         vertices=vertices.astype(np.int32),
@@ -101,6 +104,7 @@ def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
         landmarks=landmarks,
         landmark_operator=landmark_operator,
         spread=spread,
+        alpha0=alpha0.clip(0, 1).astype(np.float32),
     )
 
 
@@ -144,7 +148,7 @@ def _landmarks(model: FaceModel, local: np.ndarray, count: int) -> tuple[np.ndar
 
 
 def _spread(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Normalised Gaussian weights (v, l)."""
+    """Normalised Gaussian weights (c, l)."""
     square = ((points[:, None] - landmarks[None]) ** 2).sum(axis=2)
     weight = np.exp(-0.5 * (square - square.min(axis=1, keepdims=True)) / LANDMARK_SPREAD_MM**2)
     return np.ascontiguousarray(weight / weight.sum(axis=1, keepdims=True), np.float32)
@@ -181,11 +185,19 @@ class PersonAperture:
         teeth = model.lower_teeth_rows
         self._teeth = teeth.mean + teeth.identity @ np.asarray(person.identity, np.float32)
         self._teeth_basis = teeth.expression
+        operator = (aperture.landmark_operator @ aperture.operator).tocsr()
+        self._landmarks = np.asarray(operator @ self._rest0, np.float32)
+        self._landmark_basis = (operator @ self._basis0.reshape(len(columns), -1)).reshape(operator.shape[0], 3, -1)
         self._plane = self._inside_plane(person)
 
     def shape(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, "v 3"]:
         """The vertices in model space, mm."""
-        coarse = self._rest0 + (self._basis0 @ np.asarray(expression, np.float32)).reshape(-1, 3)
+        return self._subdivided(self._coarse(expression))
+
+    def _coarse(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, "c 3"]:
+        return self._rest0 + (self._basis0 @ np.asarray(expression, np.float32)).reshape(-1, 3)
+
+    def _subdivided(self, coarse: Float32[np.ndarray, "c 3"]) -> Float32[np.ndarray, "v 3"]:
         operator = self.aperture.operator
         out = np.empty((operator.shape[0], 3), np.float32)
         sparse_times_points(operator.indptr, operator.indices, operator.data, coarse, out)
@@ -193,7 +205,7 @@ class PersonAperture:
 
     def landmarks(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, "l 3"]:
         """The aperture's landmarks in model space, mm."""
-        return self.aperture.landmark_operator @ self.shape(expression)
+        return self._landmarks + self._landmark_basis @ np.asarray(expression, np.float32)
 
     def shape_metric(self, rank: int) -> Float32[np.ndarray, "r 76"]:
         """Q with |Q (a - b)|^2 close to the patch's mean squared motion in mm^2 between expressions a and b."""
@@ -220,13 +232,14 @@ class PersonAperture:
         """
         camera = self.intrinsics
         rotation = performance.camera_from_model.rotation.astype(np.float32)
-        points = self.shape(performance.expression) @ rotation.T
-        points += performance.camera_from_model.translation.astype(np.float32)
+        coarse = self._coarse(performance.expression) @ rotation.T
+        coarse += performance.camera_from_model.translation.astype(np.float32)
         moved = self.aperture.spread @ np.asarray(misfit, np.float32)
         if inner_misfit is not None:
             change = self.aperture.spread @ np.asarray(inner_misfit - misfit, np.float32)
-            moved += self.aperture.alpha[:, None] * change
-        points[:, :2] += moved * (points[:, 2:] / np.float32(camera.focal))
+            moved += self.aperture.alpha0[:, None] * change
+        coarse[:, :2] += moved * (coarse[:, 2:] / np.float32(camera.focal))
+        points = self._subdivided(coarse)
         normals = np.empty_like(points)
         vertex_normals(points, self.aperture.triangles, normals)
         upper = performance.camera_from_model.apply(self._plane)
@@ -235,7 +248,7 @@ class PersonAperture:
             lower = performance.camera_from_model.apply(self.jaw(performance.expression).apply(self._plane))
         shift = np.asarray(misfit if inner_misfit is None else inner_misfit, np.float64).mean(axis=0)
         return Placed(
-            np.ascontiguousarray(points),
+            points,
             camera.project(points),
             normals,
             camera.project(upper) + shift,

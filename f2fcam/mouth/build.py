@@ -36,6 +36,7 @@ MISFIT_SMOOTHING = 1.0
 """Frames over which landmark noise is averaged."""
 LEAST_SPREAD = {"shape": 0.3, "turn": 0.10, "measures": 1.0, "gaze": 0.05}
 """Millimetres, radians and eye widths below which a clip's spread is noise."""
+NO_LIGHT = np.zeros((9, 3), np.float32)
 SHUT_PERCENT = 30
 """An eye less open than this share of its range hides its gaze."""
 
@@ -176,7 +177,7 @@ def _look(
     out.thumbnail.append(thumbnail(core))
     gray = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
     out.sharpness.append(float(cv2.Laplacian(gray, cv2.CV_32F).std()))
-    outline = maker.stage(placed, intrinsics).rim
+    outline = maker.stage(placed, NO_LIGHT, intrinsics).rim
     out.rim.append(outline)
     out.content.append(content(picture, outline, (0, 0)) if aperture.has_jaw else even_content())
     out.frames.append(row)

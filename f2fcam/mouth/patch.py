@@ -14,21 +14,17 @@ from jaxtyping import Float32, UInt8
 from numba import njit, types
 
 from f2fcam.face.camera import Intrinsics
-from f2fcam.face.lighting import sh_basis
-from f2fcam.frame import SRGB_TO_LINEAR
 from f2fcam.mouth.aperture import Aperture, Placed
 from f2fcam.mouth.interior import Content, InsideMap, Rim, _inside_source, inside_map, opening_mask, rim
-from f2fcam.render import Fragments, Region, bounding_region
+from f2fcam.mouth.light import PICTURE, colour_match, colours_at, gain_at, luminance, shading_ratio
+from f2fcam.render import Fragments, bounding_region
 from f2fcam.render.composite import CATMULL_ROM, PHASES, Patch
 from f2fcam.render.cpu import CpuRasterizer
-from f2fcam.render.shade import ENCODED_OFFSET, LUMINANCE
+from f2fcam.render.shade import ENCODED_OFFSET
 
-GAIN_LIMITS = (0.7, 1.4)
-"""Of the colour match in linear light; more is a fault of the fit."""
-SHADING_LIMITS = (0.6, 1.6)
 RING = (0.02, 0.9)
 """Vertices with an alpha in this range tell the light around the opening."""
-RING_STRIDE = 2
+RING_STRIDE = 3
 GAMMA = 1 / 2.4
 
 
@@ -39,7 +35,7 @@ class Origin:
     Attributes:
         rgb: the crop. x, y: its first pixel in the frame.
         placed: the aperture's surface in the frame's pixels.
-        lighting: the frame's.
+        light: luminance that falls on it.
         rim, content: its opening's visible outline, and what it shows.
     """
 
@@ -47,19 +43,20 @@ class Origin:
     x: int
     y: int
     placed: Placed
-    lighting: Float32[np.ndarray, "9 3"]
+    light: Float32[np.ndarray, " v"]
     rim: Rim
     content: Content
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a patch will stand: the new surface, its pixels, and its opening.
+    """Where a patch will stand: the new surface, the light on it, its pixels, and its opening.
 
     `coverage` (0..255) says how much of each pixel is opening; antialiased.
     """
 
     placed: Placed
+    light: Float32[np.ndarray, " v"]
     drawn: Fragments
     coverage: UInt8[np.ndarray, "h w"]
     rim: Rim
@@ -72,49 +69,45 @@ class PatchMaker:
         self.aperture = aperture
         self._rasterizer = CpuRasterizer()
         ring = np.flatnonzero((aperture.alpha > RING[0]) & (aperture.alpha < RING[1]))
-        self._ring = ring[::RING_STRIDE]
+        self._ring = ring[::RING_STRIDE].astype(np.int32)
         self._attributes = np.ones((len(aperture.vertices), 6), np.float32)
         self._attributes[:, 5] = aperture.alpha
 
-    def region(self, new: Placed, intrinsics: Intrinsics) -> Region:
-        """The part of the picture that the patch covers."""
-        return bounding_region(new.pixels[self.aperture.alpha > 0], intrinsics, 1.0)
-
-    def stage(self, new: Placed, intrinsics: Intrinsics) -> Stage:
-        """Draw the new surface. The fragments live until the next call."""
-        region = self.region(new, intrinsics)
+    def stage(self, new: Placed, lighting: Float32[np.ndarray, "9 3"], intrinsics: Intrinsics) -> Stage:
+        """Draw the new surface under a light. The fragments live until the next call."""
+        region = bounding_region(new.pixels, intrinsics, 1.0)
         drawn = self._rasterizer.rasterize(new.points, self.aperture.triangles, intrinsics, region)
         mask = opening_mask(new, self.aperture, drawn)
         outline = rim(new, self.aperture, mask, (region[0], region[1]))
-        return Stage(new, drawn, cv2.GaussianBlur(mask, (3, 3), 0), outline)
+        return Stage(new, luminance(new.normals, lighting), drawn, cv2.GaussianBlur(mask, (3, 3), 0), outline)
 
-    def make(
-        self,
-        stage: Stage,
-        lighting: Float32[np.ndarray, "9 3"],
-        origin: Origin,
-        displayed: Origin,
-    ) -> Patch:
-        """The patch that shows `origin`'s pixels on the stage under the displayed frame's `lighting`."""
+    def make(self, stage: Stage, origin: Origin, displayed: Origin) -> Patch:
+        """The patch that shows `origin`'s pixels on the stage; its colours meet those of the `displayed` frame."""
         new = stage.placed
-        shading = shading_ratio(new, lighting, origin)
-        gain = np.ones((3, 3), np.float32)
-        gain[:2] = 0
+        shading = shading_ratio(stage.light, origin.light)
+        plane = np.zeros((3, 3), np.float32)
         if origin is not displayed:
-            gain = self._colour_match(new, shading, lighting, origin, displayed)
-        inside = inside_map(new, origin.placed, stage.rim, origin.rim, origin.content)
+            plane = self._colour_match(stage, shading, origin, displayed)
         attributes = self._attributes
         attributes[:, :2] = origin.placed.pixels - new.pixels
-        field = gain[0] * new.pixels[:, :1] + gain[1] * new.pixels[:, 1:] + gain[2]
-        limited = np.clip(field, *GAIN_LIMITS) * shading[:, None]
-        attributes[:, 2:5] = limited ** np.float32(GAMMA)
-        middle = np.concatenate([new.pixels[self.aperture.upper], new.pixels[self.aperture.lower]]).mean(axis=0)
-        inner_gain = np.clip(gain[0] * middle[0] + gain[1] * middle[1] + gain[2], *GAIN_LIMITS) ** np.float32(GAMMA)
-        return self._sample(origin, stage.drawn, stage.coverage, inside, inner_gain.astype(np.float32))
+        attributes[:, 2:5] = (gain_at(plane, new.pixels) * shading[:, None]) ** np.float32(GAMMA)
+        rim_pixels = new.pixels[np.concatenate([self.aperture.upper, self.aperture.lower])]
+        inner_gain = gain_at(plane, rim_pixels.mean(axis=0, keepdims=True))[0] ** np.float32(GAMMA)
+        inside = inside_map(new, origin.placed, stage.rim, origin.rim, origin.content)
+        return self._sample(origin, stage, inside, inner_gain)
 
-    def _sample(
-        self, origin: Origin, drawn: Fragments, coverage: np.ndarray, inside: InsideMap, inner_gain: np.ndarray
-    ) -> Patch:
+    def _colour_match(self, stage: Stage, shading: np.ndarray, origin: Origin, displayed: Origin) -> np.ndarray:
+        """See `light.colour_match`: the retrieved ring's colours against the displayed one's, both in the new light."""
+        ring = self._ring
+        sides = []
+        for side, ratio in ((origin, shading), (displayed, shading_ratio(stage.light, displayed.light))):
+            colours, seen = colours_at(side.rgb, (side.x, side.y), side.placed.pixels, side.placed.normals, ring)
+            sides.append((colours * ratio[ring, None], seen))
+        both = sides[0][1] & sides[1][1]
+        return colour_match(sides[0][0][both], sides[1][0][both], stage.placed.pixels[ring][both])
+
+    def _sample(self, origin: Origin, stage: Stage, inside: InsideMap, inner_gain: np.ndarray) -> Patch:
+        drawn, coverage = stage.drawn, stage.coverage
         height, width = coverage.shape
         rgb, alpha = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
         maps, numbers = inside.arrays()
@@ -125,62 +118,6 @@ class PatchMaker:
             np.ascontiguousarray(origin.rgb), origin.x, origin.y, x0, y0, inner_gain, CATMULL_ROM, rgb, alpha,
         )  # fmt: skip
         return Patch(rgb, alpha, x0, y0)
-
-    def _colour_match(
-        self, new: Placed, shading: np.ndarray, lighting: np.ndarray, origin: Origin, displayed: Origin
-    ) -> np.ndarray:
-        """Linear-light gain per channel as a plane over the picture, (x, y, 1) x rgb, that makes the rings alike.
-
-        Weighted least squares of displayed colour ~ gain x retrieved colour over the ring's vertices.
-        """
-        ring = self._ring
-        theirs = ring_colours(origin, ring) * shading[ring, None]
-        ours = ring_colours(displayed, ring) * shading_ratio(new, lighting, displayed)[ring, None]
-        seen = np.isfinite(theirs).all(axis=1) & np.isfinite(ours).all(axis=1)
-        plane = np.zeros((3, 3), np.float32)
-        plane[2] = 1
-        if seen.sum() < 24:
-            return plane
-        pixels = new.pixels[ring][seen].astype(np.float64)
-        middle, spread = pixels.mean(axis=0), pixels.std(axis=0) + 1e-6
-        place = np.column_stack([(pixels - middle) / spread, np.ones(len(pixels))])
-        for channel in range(3):
-            mine, wanted = theirs[seen, channel].astype(np.float64), ours[seen, channel].astype(np.float64)
-            rows = place * mine[:, None]
-            robust = np.ones(len(rows))
-            for _ in range(2):
-                normal = rows.T @ (rows * robust[:, None])
-                normal[np.diag_indices(2)] += 0.3 * normal[2, 2]
-                fit = np.linalg.solve(normal + 1e-9 * np.eye(3), rows.T @ (wanted * robust))
-                away = np.abs(rows @ fit - wanted)
-                robust = 1 / np.maximum(away, np.median(away) + 1e-6)
-            plane[:2, channel] = fit[:2] / spread
-            plane[2, channel] = fit[2] - (fit[:2] / spread) @ middle
-        return plane
-
-
-def shading_ratio(new: Placed, lighting: Float32[np.ndarray, "9 3"], origin: Origin) -> Float32[np.ndarray, " v"]:
-    """New over old luminance per vertex by the frames' spherical harmonics."""
-    weights = np.array(LUMINANCE, np.float32)
-    now, then = (
-        sh_basis(new.normals) @ (lighting @ weights),
-        sh_basis(origin.placed.normals) @ (origin.lighting @ weights),
-    )
-    floor = 0.1 * float(np.abs(then).mean()) + 1e-6
-    return np.clip(np.maximum(now, floor) / np.maximum(then, floor), *SHADING_LIMITS).astype(np.float32)
-
-
-def ring_colours(origin: Origin, ring: np.ndarray) -> Float32[np.ndarray, "k 3"]:
-    """Linear colours of a slightly blurred picture at vertices; NaN outside."""
-    smooth = cv2.blur(origin.rgb, (3, 3))
-    x = (origin.placed.pixels[ring, 0] - origin.x).astype(np.int32)
-    y = (origin.placed.pixels[ring, 1] - origin.y).astype(np.int32)
-    height, width = smooth.shape[:2]
-    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    inside &= origin.placed.normals[ring, 2] < -0.2
-    colours = SRGB_TO_LINEAR[smooth[np.where(inside, y, 0), np.where(inside, x, 0)]]
-    colours[~inside] = np.nan
-    return colours
 
 
 @njit(inline="always")
@@ -208,15 +145,11 @@ def _encoded(value, gain):
     return np.uint8(min(max((value + offset) * gain - offset + np.float32(0.5), np.float32(0)), np.float32(255)))
 
 
-_PICTURE = types.Array(types.uint8, 3, "C", readonly=True)
-"""Profiles may be mapped read-only."""
-
-
 @njit(
     types.void(
         types.int32[:, ::1], types.float32[:, :, ::1], types.int32[:, ::1], types.float32[:, ::1], types.uint8[:, ::1],
         types.float32[:, :, ::1], types.float32[::1], types.float32[::1], types.float32[::1], types.float32[::1],
-        types.float32[::1], types.float32[::1], _PICTURE, types.int64, types.int64, types.int64, types.int64, types.float32[::1],
+        types.float32[::1], types.float32[::1], PICTURE, types.int64, types.int64, types.int64, types.int64, types.float32[::1],
         types.float32[:, ::1], types.uint8[:, :, ::1], types.uint8[:, ::1],
     ),
     nogil=True,

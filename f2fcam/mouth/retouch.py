@@ -14,6 +14,7 @@ from f2fcam.face.state import Performance, Person
 from f2fcam.mouth.aperture import APERTURES, ApertureName, PersonAperture, apertures
 from f2fcam.mouth.database import ApertureDatabase
 from f2fcam.mouth.interior import content, even_content
+from f2fcam.mouth.light import luminance
 from f2fcam.mouth.patch import Origin, PatchMaker
 from f2fcam.mouth.retrieve import DISPLAYED, NONE, RetrievalState, retrieve
 from f2fcam.render.composite import Patch
@@ -93,11 +94,11 @@ class Retoucher:
             misfit = before + np.float32(state.mix) * (misfit - before)
         wanted = Performance(expression, performance.camera_from_model, performance.lighting)
         own = self._own(name, displayed)
-        stage = maker.stage(geometry.place(wanted, own_misfit, misfit), self.intrinsics)
-        patch = maker.make(stage, performance.lighting, self._origin(name, state.entry, own), own)
+        stage = maker.stage(geometry.place(wanted, own_misfit, misfit), performance.lighting, self.intrinsics)
+        patch = maker.make(stage, self._origin(name, state.entry, own), own)
         if state.previous == NONE:
             return patch
-        last = maker.make(stage, performance.lighting, self._origin(name, state.previous, own), own)
+        last = maker.make(stage, self._origin(name, state.previous, own), own)
         return Patch(self._fade(last.rgb, patch.rgb, state.mix), patch.alpha, patch.x, patch.y)
 
     def _misfit(self, name: ApertureName, entry: int, row: int) -> np.ndarray:
@@ -108,13 +109,14 @@ class Retoucher:
         """The displayed frame as its own origin."""
         database, maker = self.databases[name], self._makers[name]
         placed = self._geometry[name].place(displayed.performance, database.misfit[displayed.row])
+        light = luminance(placed.normals, displayed.performance.lighting)
         entry = database.entry_of(displayed.row)
         if entry >= 0:
             outline, shows = database.rim(entry), database.content(entry)
         else:
-            outline = maker.stage(placed, self.intrinsics).rim
+            outline = maker.stage(placed, displayed.performance.lighting, self.intrinsics).rim
             shows = content(displayed.rgb, outline, (0, 0)) if maker.aperture.has_jaw else even_content()
-        return Origin(displayed.rgb, 0, 0, placed, displayed.performance.lighting, outline, shows)
+        return Origin(displayed.rgb, 0, 0, placed, light, outline, shows)
 
     def _origin(self, name: ApertureName, entry: int, own: Origin) -> Origin:
         if entry == DISPLAYED:
@@ -127,9 +129,8 @@ class Retoucher:
         performance = database.performance(entry)
         placed = self._geometry[name].place(performance, database.misfit[int(database.frames[entry])])
         x, y = (int(v) for v in database.corner[entry])
-        known[entry] = Origin(
-            database.crop(entry), x, y, placed, performance.lighting, database.rim(entry), database.content(entry)
-        )
+        light = luminance(placed.normals, performance.lighting)
+        known[entry] = Origin(database.crop(entry), x, y, placed, light, database.rim(entry), database.content(entry))
         if len(known) > KEPT_ORIGINS:
             known.popitem(last=False)
         return known[entry]

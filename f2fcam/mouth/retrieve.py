@@ -22,8 +22,8 @@ NONE = -2
 CLUSTERS_SEARCHED = 2
 OWN_ENOUGH = 0.02
 """The displayed frame's own mouth is shown if it is as near as this, whatever else is nearer."""
-OWN_FAVOUR = 0.5
-"""Factor on the displayed frame's distance: it needs no match of pose, light or seam."""
+OWN_FAVOUR = {"mouth": 0.5, "eye_left": 0.25, "eye_right": 0.25}
+"""Factor on the displayed frame's distance: it needs no match of pose, light or gaze."""
 KEEP_FAVOUR, KEEP_SLACK = 0.65, 0.03
 """What is shown stays unless another frame's distance is below this share of its own, less the slack."""
 BETWEEN_SLACK = 1.25
@@ -129,7 +129,7 @@ def _choose(
         return DISPLAYED
     last = state.entry if state.entry >= 0 else database.entry_of(state.row)
     candidates, cost = _match(database, query, last)
-    own_cost = OWN_FAVOUR * own
+    own_cost = OWN_FAVOUR[database.name] * own
     if companion is not None:
         own_cost += W_COMPANION * (companion != row)
         cost = cost + np.float32(W_COMPANION) * (np.abs(database.frames[candidates] - companion) > SUCCESSIVE)
