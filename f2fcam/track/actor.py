@@ -38,6 +38,17 @@ SWAP_S = 0.6
 """How long a new estimate of the actor takes to replace the old one, so that nothing jumps."""
 
 
+MAY_SHUT = frozenset(("eyelid_left", "eyelid_right", "chin"))
+"""Regions whose covering alone is a blink or a turned-up chin, not an obstacle."""
+
+
+def trusted(tracked: Tracked) -> bool:
+    """Whether the fit shows the person's own expression."""
+    if tracked.fit is None or tracked.fit.status == "diverged" or tracked.status == "lost":
+        return False
+    return set(tracked.occluded) <= MAY_SHUT
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who acts, and how their expressions become the target's. A new estimate of the person is a new `Actor`."""
@@ -107,13 +118,14 @@ def follow(state: ActorState, frame: Frame, landmarks: Landmarks | None, actor: 
     elapsed_s = 0.0 if state.last_ns is None else max(frame.timestamp_ns - state.last_ns, 0) * 1e-9
     track, tracked = track_step(_warm_start(state, actor), frame.rgb, landmarks, actor.fitter)
     state = replace(state, track=track, last_ns=frame.timestamp_ns, cut=state.cut or tracked.cut)
-    if tracked.status == "tracked" and tracked.fit is not None:
-        state = _take_in(state, tracked.fit.performance.expression, actor, elapsed_s, frame.timestamp_ns)
+    fit = tracked.fit if trusted(tracked) else None
+    if fit is not None:
+        state = _take_in(state, fit.performance.expression, actor, elapsed_s, frame.timestamp_ns)
         status: Status = "tracked"
     else:
         status, strength = _absence(state, tracked, elapsed_s, frame.timestamp_ns)
         state = replace(state, strength=strength)
-    pose = tracked.fit.performance.camera_from_model if tracked.status == "tracked" and tracked.fit else None
+    pose = None if fit is None else fit.performance.camera_from_model
     return replace(state, actor=actor), Acted(
         status, state.shown, state.strength, state.expression, pose, tracked, frame.index, frame.timestamp_ns
     )

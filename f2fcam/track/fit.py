@@ -21,7 +21,7 @@ from f2fcam.face.state import FitStatus, Performance, Person
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.track import energy
 from f2fcam.track.energy import EXPRESSION, LIGHT, POSE, UNKNOWNS, LandmarkTargets, Photometric
-from f2fcam.track.landmarks import Landmarks
+from f2fcam.track.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, POINTS, RIGHT_EYE, Landmarks
 from f2fcam.track.pose import pose_from_landmarks
 from f2fcam.track.samples import (
     PersonSamples,
@@ -38,8 +38,9 @@ from f2fcam.track.solver import free_unknowns, pcg
 UPPER_BOUND = 1.2
 """Largest expression weight (`DECISIONS` 5)."""
 PRECONDITION_STRIDE = 16
-WATCHED_REGIONS = ("mouth_area", "nose", "eyelid_left", "eyelid_right", "cheek_left", "cheek_right", "forehead", "chin")
-"""Regions whose photometric error tells an occlusion (`DECISIONS` 11)."""
+CONTOUR_IMPORTANCE, OVAL_IMPORTANCE = 4.0, 0.2
+WATCHED_REGIONS = ("mouth_area", "nose", "forehead")
+"""Regions whose photometric error tells an occlusion (`DECISIONS` 11); lids, cheeks and chin vary too much by themselves."""
 OCCLUSION_MARGIN_MM = 6.0
 """A sample this far behind the level-0 depth map is hidden: more than the two levels differ, less than a nose."""
 
@@ -131,6 +132,14 @@ def face_pyramid(
     return levels
 
 
+def landmark_importance() -> Float32[np.ndarray, " 478"]:
+    """How much each landmark counts: contours of lips and lids move on their own, the face's oval slides."""
+    importance = np.ones(POINTS, np.float32)
+    importance[list(FACE_OVAL)] = OVAL_IMPORTANCE
+    importance[list(INNER_LIPS + LEFT_EYE + RIGHT_EYE)] = CONTOUR_IMPORTANCE
+    return importance
+
+
 class FrameFitter:
     """Fits frames of one person, reusing its buffers; not thread-safe.
 
@@ -161,6 +170,7 @@ class FrameFitter:
             operator @ self._basis.reshape(len(self._basis), -1), np.float64
         ).reshape(len(valid), 3, -1)
         self._landmark_sigma = model.landmark_sigma_mm[valid].astype(np.float64)
+        self._landmark_importance = landmark_importance()[valid]
         corners = model.triangles(2)[samples.points.triangle]
         self._regions = {name: model.regions[name][corners].min(axis=1) > 127 for name in WATCHED_REGIONS}
         self.prior_sigma = expression_sigma(model).astype(np.float64)
@@ -193,6 +203,7 @@ class FrameFitter:
             for step in range(count):
                 if step == 0:
                     self._place(state)
+                    self._turn(state)
                     self._see(state, level)
                 state = self._gauss_newton(level, scaled, state, last)
         return self._outcome(levels[-1], landmarks, state)
@@ -207,23 +218,24 @@ class FrameFitter:
             ]
         )
         xy = landmarks.xy[self._valid].astype(np.float64) * factor + offset
-        return LandmarkTargets(xy, self._landmark_sigma, landmarks.confidence[self._valid].astype(np.float64))
+        confidence = landmarks.confidence[self._valid] * self._landmark_importance
+        return LandmarkTargets(xy, self._landmark_sigma, confidence.astype(np.float64))
 
     def _place(self, state: Performance) -> None:
-        """Samples, normals and vertices of `state` in camera space."""
-        samples = self.rows.samples
+        """Samples of `state` in camera space."""
         blend_vertices(self.rows.neutral0, self._basis, state.expression, self._vertices)
-        for operator, out in (
-            (samples.position, self._model_points),
-            (samples.tangent_u, self._tangents[0]),
-            (samples.tangent_v, self._tangents[1]),
-        ):
+        position = self.rows.samples.position
+        apply_sparse(position.indptr, position.indices, position.data, self._vertices, self._model_points)
+        np.matmul(self._model_points, state.camera_from_model.rotation.T.astype(np.float32), out=self._spin)
+        np.add(self._spin, state.camera_from_model.translation.astype(np.float32), out=self._points)
+
+    def _turn(self, state: Performance) -> None:
+        """Normals of the samples last placed, in camera space; fixed until the next call."""
+        samples = self.rows.samples
+        for operator, out in ((samples.tangent_u, self._tangents[0]), (samples.tangent_v, self._tangents[1])):
             apply_sparse(operator.indptr, operator.indices, operator.data, self._vertices, out)
         unit_cross(self._tangents[0], self._tangents[1], self._normals)
-        rotation = state.camera_from_model.rotation.astype(np.float32)
-        np.matmul(self._model_points, rotation.T, out=self._spin)
-        np.add(self._spin, state.camera_from_model.translation.astype(np.float32), out=self._points)
-        self._normals[:] = self._normals @ rotation.T
+        self._normals[:] = self._normals @ state.camera_from_model.rotation.T.astype(np.float32)
 
     def _see(self, state: Performance, level: Level) -> None:
         """Mark the samples that the camera sees; fixed until the next call (`DECISIONS` 1)."""
@@ -339,7 +351,6 @@ class FrameFitter:
 
     def _outcome(self, level: Level, landmarks: Landmarks, state: Performance) -> Fit:
         self._place(state)
-        self._see(state, level)
         self._linearize(level, state)
         norms = np.linalg.norm(self._photometric.residual, axis=1) * energy.COLOR_SIGMA
         seen = self._photometric.weight > 0
