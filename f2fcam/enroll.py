@@ -6,10 +6,12 @@ the stored clip; what follows reads that one. Memory grows with the clip by land
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from f2fcam.capture.video import VideoFile
 from f2fcam.enrolled_clip import EnrolledClip, track_clip
@@ -18,11 +20,13 @@ from f2fcam.errors import InputError
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.mouth.build import TrackedClip, build_databases
+from f2fcam.playback import body_thumbnail, build_playback, features_of
 from f2fcam.profile import TARGET, Profile
 from f2fcam.profile_store import ProfileDraft, checked_name, user_profiles
 from f2fcam.progress import Progress, Silent
 from f2fcam.source_person import SMALLEST_FACE_PX
-from f2fcam.track.landmarks import LandmarkDetector, MediaPipeDetector
+from f2fcam.track.landmarks import LIPS, LandmarkDetector, Landmarks, MediaPipeDetector
+from f2fcam.track.neutral import lip_gap
 from f2fcam.track.person import MIN_CANDIDATES, PersonEstimate, estimate_person
 from f2fcam.track.scan import Scan, Shot, scan
 from f2fcam.trust.consent import Consent
@@ -30,6 +34,8 @@ from f2fcam.trust.consent import Consent
 LONGEST_SIDE = 1280
 """Pixels of the stored clip (`DECISIONS` 21)."""
 SHORTEST_SHOT_S = 2.0
+STABLE_RANK = 16
+"""Directions of expression outside the mouth that playback compares."""
 
 
 def enroll_video(
@@ -64,7 +70,7 @@ def enroll_video(
             model, shot.observations, Intrinsics.guess(*seen.size), progress=progress.stage("Learning the person")
         )
         clip = track_clip(source, seen, shot, estimate.person, model, draft.folder / TARGET, progress)
-        mouth = _databases(model, clip, draft.folder / TARGET, progress)
+        mouth, thumbnails = _databases(model, clip, draft.folder / TARGET, progress)
         report = progress.stage("Storing")
         report(0, 1)
         write_pictures(draft.folder, name, model, clip, seen, shot, estimate, source)
@@ -72,7 +78,7 @@ def enroll_video(
             clip.person, clip.frames, consent, model_hash=model.hash,
             detector=getattr(found, "version", type(found).__name__), source=source.path.name,
             rate=Fraction(source.info.rate), size=seen.size, counts=_counts(clip, estimate, mouth),
-            mouth=mouth, enrolment=_learned(clip, estimate),
+            mouth=mouth, playback=_playback(model, clip, thumbnails), enrolment=_learned(clip, estimate),
         )  # fmt: skip
         report(1, 1)
         return profile
@@ -107,14 +113,18 @@ def _tell(seen: Scan, shot: Shot, progress: Progress) -> None:
         progress.note(f"Up to {seen.most_faces} faces are in the picture; the largest one is followed.")
 
 
-def _databases(model: FaceModel, clip: EnrolledClip, path: Path, progress: Progress) -> dict[str, np.ndarray]:
-    """Mouth and eye databases, as arrays `<opening>/<field>`, from the stored pictures."""
+def _databases(
+    model: FaceModel, clip: EnrolledClip, path: Path, progress: Progress
+) -> tuple[dict[str, np.ndarray], Float32[np.ndarray, "n t"]]:
+    """Mouth and eye databases, as arrays `<opening>/<field>`, and small pictures for playback, from the stored clip."""
     count = len(clip.frames)
     report = progress.stage("Collecting mouths and eyes")
+    thumbnails: list[np.ndarray] = []
 
-    def pictures():
+    def pictures() -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
         with VideoFile(path) as stored:
             for row, frame in enumerate(stored):
+                thumbnails.append(body_thumbnail(frame.rgb, _mouth_box(clip.frames.landmarks[row])))
                 yield row, frame.rgb
                 report(row + 1, count)
 
@@ -122,7 +132,37 @@ def _databases(model: FaceModel, clip: EnrolledClip, path: Path, progress: Progr
         [clip.frames.performance(row) for row in range(count)], clip.frames.landmarks, clip.depth, clip.usable
     )
     databases = build_databases(model, clip.person, tracked, pictures())
-    return {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
+    arrays = {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
+    return arrays, np.stack(thumbnails)
+
+
+def _mouth_box(xy: Float32[np.ndarray, "478 2"]) -> tuple[int, int, int, int]:
+    """The mouth and half its size around it, where talking shows."""
+    lips = xy[list(LIPS)]
+    low, high = lips.min(axis=0), lips.max(axis=0)
+    margin = 0.5 * (high - low)
+    (x0, y0), (x1, y1) = low - margin, high + margin
+    return int(x0), int(y0), int(np.ceil(x1)), int(np.ceil(y1))
+
+
+def _playback(model: FaceModel, clip: EnrolledClip, thumbnails: np.ndarray) -> dict[str, np.ndarray]:
+    """How to play the clip for ever."""
+    frames = clip.frames
+    performances = [frames.performance(row) for row in range(len(frames))]
+    gaps = np.array([lip_gap(Landmarks(xy, z, np.ones(len(z), np.float32)))
+                     for xy, z in zip(frames.landmarks, clip.depth, strict=True)])  # fmt: skip
+    features = features_of(performances, stable_shape(model), thumbnails)
+    return build_playback(frames.time_s - frames.time_s[0], features, gaps, clip.usable).to_arrays()
+
+
+def stable_shape(model: FaceModel) -> Float32[np.ndarray, "r 76"]:
+    """Carries an expression to what is seen of it outside the mouth, root mean square mm over the face's vertices."""
+    face = np.unique(model.triangles(0)[model.face_triangles0])
+    # Catmull-Clark keeps the coarse vertices first, so level-2 masks are read at their numbers.
+    still = face[model.regions["mouth_area"][face] < 128]
+    rows = model.expression_basis[still].reshape(-1, model.expression_basis.shape[2]) / np.sqrt(len(still))
+    _, strength, directions = np.linalg.svd(rows.astype(np.float64), full_matrices=False)
+    return (strength[:STABLE_RANK, None] * directions[:STABLE_RANK]).astype(np.float32)
 
 
 def _counts(clip: EnrolledClip, estimate: PersonEstimate, mouth: dict[str, np.ndarray]) -> dict[str, int]:

@@ -20,6 +20,7 @@ from f2fcam.progress import Progress
 from f2fcam.publish.video import VideoWriter
 from f2fcam.render import bounding_region
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
+from f2fcam.track.actor import trusted
 from f2fcam.track.fit import FitConfig, FrameFitter
 from f2fcam.track.neutral import landmark_speeds, lip_gap, neutral_expression, shape_sizes
 from f2fcam.track.samples import choose_samples
@@ -28,8 +29,6 @@ from f2fcam.track.tracker import Tracked, TrackState, track_step
 
 SMOOTHING_FRAMES, SMOOTHING_ORDER = 5, 2
 """Savitzky-Golay over the tracked expressions: half of the fit's noise, none of a syllable."""
-MAY_SHUT = frozenset(("eyelid_left", "eyelid_right", "chin"))
-"""Regions whose covering alone is taken for a blink or a turned-up chin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def source_frames(source: VideoFile, first: int, last: int) -> Iterator[Frame]:
 
 def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[Tracked]) -> EnrolledClip:
     """Arrays over the frames; rows without a fit repeat their neighbour's and are not usable."""
-    usable = np.array([_trusted(t) for t in tracked])
+    usable = np.array([trusted(t) for t in tracked])
     if not usable.any():
         raise InputError(
             "The face could not be followed in any frame.", hint="Enrol a sharper, better lit video of one person."
@@ -118,12 +117,6 @@ def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[
     )
     error = np.array([t.fit.landmark_error if t.fit is not None else np.inf for t in tracked])
     return EnrolledClip(person, frames, np.stack([lm.z for lm in landmarks]).astype(np.float32), usable, error)
-
-
-def _trusted(tracked: Tracked) -> bool:
-    if tracked.fit is None or tracked.fit.status == "diverged" or tracked.status == "lost":
-        return False
-    return set(tracked.occluded) <= MAY_SHUT
 
 
 def _status(tracked: Tracked, usable: bool) -> int:

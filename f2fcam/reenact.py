@@ -17,9 +17,13 @@ from jaxtyping import Float32, UInt8
 
 from f2fcam.face.morphable import FaceModel
 from f2fcam.frame import Frame
-from f2fcam.profile import Profile
+from f2fcam.mouth.aperture import APERTURES, ApertureName
+from f2fcam.mouth.database import ApertureDatabase
+from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
+from f2fcam.profile import Profile, damaged
 from f2fcam.render import Rasterizer
 from f2fcam.render import view as rendering
+from f2fcam.render.composite import Patch
 from f2fcam.render.shade import Appearance
 from f2fcam.render.view import TargetView
 from f2fcam.track.actor import Acted, Actor, ActorState, Status, follow
@@ -68,7 +72,9 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class RenderState:
-    """What one output picture hands to the next: none yet of the mouths and eyes."""
+    """What one output picture hands to the next: which mouth and eyes are shown."""
+
+    retouch: RetouchState = field(default_factory=RetouchState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,9 @@ class RenderWorkspace:
         rasterizer: Rasterizer | None = None,
     ) -> None:
         self.memory = rendering.Workspace(model, rasterizer)
-        self.profile = profile
         self.appearance: Appearance = appearance
+        databases = aperture_databases(profile)
+        self.retoucher = Retoucher(model, profile.person, databases) if databases else None
 
     def mask(self, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
         """A blank mask."""
@@ -114,6 +121,21 @@ class Workspace:
 
     actor: ActorWorkspace
     render: RenderWorkspace
+
+
+def aperture_databases(profile: Profile) -> dict[ApertureName, ApertureDatabase]:
+    """The profile's mouths and eyes; none for a profile without."""
+    try:
+        arrays: dict[str, dict[str, np.ndarray]] = {name: {} for name in APERTURES}
+        for key, array in profile.mouth.items():
+            name, _, part = key.partition("/")
+            if name in arrays and part:
+                arrays[name][part] = array
+        if not all(arrays.values()):
+            return {}
+        return {name: ApertureDatabase.from_arrays(arrays[name]) for name in APERTURES}
+    except (KeyError, ValueError, IndexError) as error:
+        raise damaged(profile.directory / "mouth.npz", f"{type(error).__name__}: {error}") from error
 
 
 def step(
@@ -147,18 +169,28 @@ def show(
     timings: dict[str, float] | None = None,
 ) -> tuple[RenderState, Output]:
     """The target's frame with the actor's expression, as far as `acted.strength` goes."""
-    start = time.perf_counter()
+    start = retouched = time.perf_counter()
+    times = dict(timings or {}) | {"mouth": 0.0}
     own = target.view.performance.expression
     mask = workspace.mask(target.view.rgb.shape[:2])
     if acted.expression is None or acted.strength < LEAST_STRENGTH or not target.usable:
         expression, rgb = own, target.view.rgb
     else:
         expression = own + np.float32(acted.strength) * (acted.expression - own)
-        rendered = rendering.render_frame(target.view, expression, workspace.memory, appearance=workspace.appearance)
+        patches: tuple[Patch, ...] = ()
+        if workspace.retoucher is not None:
+            displayed = Displayed(target.row, target.view.rgb, target.view.performance)
+            retouch, patches = workspace.retoucher.retouch(
+                state.retouch, displayed, expression, acted.timestamp_ns * 1e-9
+            )
+            state = RenderState(retouch)
+        retouched = time.perf_counter()
+        times["mouth"] = (retouched - start) * 1e3
+        rendered = rendering.render_frame(target.view, expression, workspace.memory, patches, workspace.appearance)
         x0, y0, x1, y1 = rendered.region
         mask[y0:y1, x0:x1] = rendered.mask
         rgb = rendered.rgb
-    times = dict(timings or {}) | {"render": (time.perf_counter() - start) * 1e3}
+    times["render"] = (time.perf_counter() - retouched) * 1e3
     return state, Output(
         rgb, mask, acted.status, acted.index, target.index, acted.timestamp_ns, expression, times
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from f2fcam.face.rigid import RigidTransform
-from f2fcam.profile import STATUSES, Profile
+from f2fcam.playback import Playback, PlaybackState, advance, nearest
+from f2fcam.profile import STATUSES, Profile, damaged
 from f2fcam.reenact import TargetFrame
 from f2fcam.render.view import TargetView
 
@@ -45,39 +46,37 @@ class TargetClip:
 
 
 class Loop:
-    """Plays the clip by time, forwards and backwards by turns, so that it never jumps."""
+    """Plays the clip for ever, by time (`f2fcam.playback`); to and fro where it has no jumps that nobody sees."""
 
-    def __init__(self, times_s: Float[np.ndarray, " n"]) -> None:
-        self._times = times_s - times_s[0]
+    def __init__(self, playback: Playback) -> None:
+        self._playback, self._state = playback, PlaybackState()
 
     def row(self, time_s: float, pose: RigidTransform | None = None) -> int:
-        """The row to show `time_s` after the start."""
-        length = float(self._times[-1])
-        if length <= 0:
-            return 0
-        phase = time_s % (2 * length)
-        at = phase if phase <= length else 2 * length - phase
-        # A hair more, so that equal rates do not fall between two frames.
-        return int(np.clip(np.searchsorted(self._times, at + 1e-4, side="right") - 1, 0, len(self._times) - 1))
+        """The row to show at `time_s`."""
+        self._state, row = advance(self._state, self._playback, time_s)
+        return row
 
 
 class NearestPose:
-    """Picks the usable row whose head pose is nearest to the actor's; without a pose, the last row again."""
+    """Picks the row whose head pose is nearest to the actor's; without a pose, the last one again."""
 
-    def __init__(self, rotations: Float[np.ndarray, "n 3 3"], usable: Bool[np.ndarray, " n"]) -> None:
-        self._rotations, self._usable = rotations.reshape(len(rotations), 9), usable
-        self._last = int(np.argmax(usable))
+    def __init__(self, playback: Playback) -> None:
+        self._playback, self._state = playback, PlaybackState()
 
     def row(self, time_s: float, pose: RigidTransform | None = None) -> int:
         """The row for an actor's pose."""
         if pose is not None:
-            # The trace of R_a^T R_b grows as the angle between them shrinks.
-            likeness = self._rotations @ pose.rotation.reshape(9).astype(np.float32)
-            self._last = int(np.argmax(np.where(self._usable, likeness, -np.inf)))
-        return self._last
+            self._state, _ = nearest(self._state, self._playback, pose.rotation, time_s)
+        return self._state.frame
 
 
 def playback_of(clip: TargetClip, how: TargetFrames) -> Loop | NearestPose:
     """The way of choosing target frames that `--target-frames` names."""
-    frames = clip.profile.frames
-    return Loop(frames.time_s) if how == "loop" else NearestPose(frames.rotations, clip.usable)
+    profile = clip.profile
+    try:
+        playback = Playback.from_arrays(dict(profile.playback))
+        if len(playback) != len(clip):
+            raise ValueError(f"{len(playback)} frames instead of {len(clip)}")
+    except (KeyError, ValueError) as error:
+        raise damaged(profile.directory / "playback.npz", f"{type(error).__name__}: {error}") from error
+    return Loop(playback) if how == "loop" else NearestPose(playback)
