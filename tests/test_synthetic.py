@@ -90,7 +90,7 @@ def test_a_blink_shuts_the_eyes_for_five_to_seven_frames():
     assert len(lengths) >= 2 and all(5 <= n <= 8 for n in lengths)
     upper, lower = split_margin(model.subdivide(model.mean), lid_margin("left"))
     rest = person.geometry(np.zeros(76, np.float32))
-    shut = person.geometry(expression_weights(model, {"eyeBlinkLeft": 1.0}))
+    shut = person.geometry(expression_weights(model, {"eyeBlinkLeft": alice_script().blink_depth}))
     middle = len(upper) // 2, len(lower) // 2
     opening = [points[upper[middle[0]], 1] - points[lower[middle[1]], 1] for points in (rest, shut)]
     assert opening[0] > 5 and opening[1] < 0.15 * opening[0]

@@ -44,6 +44,7 @@ class Script:
         smile: strength of the smiles that come and go.
         brows: strength of brow motion.
         blink_s: mean time between blinks.
+        blink_depth: lid weight at which the eyes are shut; large eyes need more than 1.
         sway_deg: spread of the head's small motion.
         yaw_deg: amplitude of a slow turn to both sides on top.
         loop_s: repeat after this time without a jump; `None` for endless variety.
@@ -54,6 +55,7 @@ class Script:
     smile: float = 0.6
     brows: float = 0.6
     blink_s: float = 3.2
+    blink_depth: float = 1.0
     sway_deg: float = 3.0
     yaw_deg: float = 0.0
     loop_s: float | None = None
@@ -149,7 +151,7 @@ class Script:
             _add(named, f"eyeLookUp{side}", max(up, 0.0))
             _add(named, f"eyeLookDown{side}", max(-up, 0.0) * open_share)
             named[f"eyeSquint{side}"] = named.get(f"eyeSquint{side}", 0.0) * open_share
-            _add(named, f"eyeBlink{side}", 1 - open_share)
+            _add(named, f"eyeBlink{side}", (1 - open_share) * self.blink_depth)
 
     def _grid(self, period_s: float) -> tuple[float, int]:
         """Length of a step and the number of steps after which it repeats (0: never)."""

@@ -8,6 +8,7 @@ from jaxtyping import Float32
 from f2fcam.face.morphable import load_face_model
 from f2fcam.face.parts import PART_NAMES, load_parts, load_people
 from f2fcam.synthetic.acting import Script
+from f2fcam.synthetic.lights import light
 from f2fcam.synthetic.look import Look
 from f2fcam.synthetic.person import SyntheticPerson
 
@@ -16,18 +17,18 @@ BLEND = {14: 0.34, 9: 0.20, 1: 0.12, 6: 0.08}
 
 LOOK = Look(
     seed=2024,
-    melanin=0.72,
-    haemoglobin=0.46,
+    melanin=0.80,
+    haemoglobin=0.50,
     ruddiness=1.0,
     freckles=0.35,
     moles=0.4,
     stubble=0.0,
     brow_weight=0.85,
-    lip_tint=1.35,
+    lip_tint=1.15,
     lashes=1.0,
     hair=(0.085, 0.042, 0.021),
     hair_style="long",
-    iris=(0.085, 0.085, 0.035),
+    iris=(0.085, 0.062, 0.030),
     clothes=(0.045, 0.13, 0.17),
 )
 
@@ -63,6 +64,14 @@ def sculpt(points: Float32[np.ndarray, "n 3"], eyes: dict[str, np.ndarray]) -> F
     return points
 
 
+LIGHT = light(
+    "alice", (0.30, 0.30, 0.33), ((-0.62, -0.55, -0.75), (0.86, 0.82, 0.74)), ((0.95, -0.2, 0.1), (0.20, 0.23, 0.29))
+)
+"""A window to the camera's left, the sky in the room behind it."""
+
+
 def alice_script() -> Script:
-    """Twelve seconds of friendly talk that repeat without a jump."""
-    return Script(seed=7, talk=1.1, smile=0.7, brows=0.6, blink_s=3.0, sway_deg=2.6, yaw_deg=3.0, loop_s=12.0)
+    """Ten seconds of friendly talk that repeat without a jump."""
+    return Script(
+        seed=7, talk=1.5, smile=0.7, brows=0.6, blink_s=3.0, blink_depth=1.12, sway_deg=2.6, yaw_deg=3.0, loop_s=10.0
+    )

@@ -149,7 +149,7 @@ def _fine_structure(where: np.ndarray, masks: dict[str, np.ndarray], lips: np.nd
     factor += skin * 0.035 * fractal(where, 0.8, seed + 21) + skin * 0.03 * fractal(where, 2.2, seed + 22)
     along = where * np.array([1.15, 0.14, 0.3], np.float32)
     lines = np.abs(fractal(along, 1.0, seed + 23, 2))
-    factor -= lips * (0.26 * smoothstep(0.28, 0.0, lines) - 0.05)
+    factor -= lips * (0.20 * smoothstep(0.28, 0.0, lines) + 0.10)
     if look.stubble:
         dots = smoothstep(0.36, 0.2, cells(where, 0.85, seed + 24))
         beard = masks["stubble"] if "stubble" in masks else masks["chin"]
