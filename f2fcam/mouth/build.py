@@ -227,6 +227,9 @@ def _assemble(name: ApertureName, clip: TrackedClip, facts: _Facts, seen: _Pictu
         scales=scales,
         slope=facts.slope,
         offset=facts.offset,
+        gap_range=np.percentile(measures[:, GAPS[name]].mean(axis=1), [3, 80]).astype(np.float32)
+        if len(rows)
+        else np.array([0, 1], np.float32),
         cluster=cluster,
         medoids=medoids,
         neighbours=nearest_neighbours(vectors[kept]),

@@ -47,6 +47,7 @@ class ApertureDatabase:
         blur: how much less sharp than the median an entry is, in octaves, at least 0.
         metric: (r, 76) carries an expression to `shape`. scales: spread of shape, turn, measures, gaze.
         slope, offset: carry the fitted landmarks' distances (mm) to the detected ones'.
+        gap_range: mean gap of the clip's shut and open eyes (or mouths), in `measures`' unit.
         cluster, medoids, neighbours: k-medoids and the appearance graph.
         rim_axes, rim_ends, rim_edges, seam, give: `interior.Rim` and `interior.Content` of the entries.
         pixels, start, size, corner: the crops, one after the other: first byte, width and height, place in the frame.
@@ -71,6 +72,7 @@ class ApertureDatabase:
     scales: Float32[np.ndarray, " 4"]
     slope: Float32[np.ndarray, " p"]
     offset: Float32[np.ndarray, " p"]
+    gap_range: Float32[np.ndarray, " 2"]
     cluster: Int32[np.ndarray, " n"]
     medoids: Int32[np.ndarray, " k"]
     neighbours: Int32[np.ndarray, "n g"]
@@ -143,12 +145,13 @@ class ApertureDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A wanted appearance, in the database's units."""
+    """A wanted appearance, in the database's units; `sees` is 0 for a shut eye, whose gaze does not matter."""
 
     shape: Float32[np.ndarray, " r"]
     turn: Float32[np.ndarray, " 3"]
     measures: Float32[np.ndarray, " p"]
     gaze: Float32[np.ndarray, " 2"]
+    sees: float = 1.0
 
 
 def distances(database: ApertureDatabase, query: Query, entries: np.ndarray | slice) -> Float32[np.ndarray, " m"]:
@@ -160,7 +163,7 @@ def distances(database: ApertureDatabase, query: Query, entries: np.ndarray | sl
     total += W_MEASURES * (SHORTAGE - 1) * (short * short).sum(axis=1)
     total += W_SHAPE * ((database.shape[entries] - query.shape) ** 2).sum(axis=1)
     total += W_ROTATION * ((database.turn[entries] - query.turn) ** 2).sum(axis=1)
-    total += W_GAZE * ((database.gaze[entries] - query.gaze) ** 2).sum(axis=1)
+    total += np.float32(W_GAZE * query.sees) * ((database.gaze[entries] - query.gaze) ** 2).sum(axis=1)
     return total + W_BLUR * database.blur[entries]
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from f2fcam.face.state import Performance
 from f2fcam.mouth.aperture import PersonAperture
 from f2fcam.mouth.database import W_MEASURES, W_SHAPE, ApertureDatabase, Query, distances, edges
-from f2fcam.mouth.descriptor import PAIRS, felt, rotation_vectors
+from f2fcam.mouth.descriptor import GAPS, PAIRS, felt, rotation_vectors
 
 DISPLAYED = -1
 """Entry that stands for the displayed frame's own pixels."""
@@ -65,11 +65,15 @@ def make_query(
     pose: np.ndarray,
 ) -> Query:
     """What an expression looks like in the displayed target frame `row` with head rotation `pose`."""
+    measures = wanted_measures(database, geometry, expression) / database.scales[2]
+    shut, wide = (float(v) for v in database.gap_range)
+    open_share = (float(measures[GAPS[database.name]].mean()) - shut) / max(wide - shut, 1e-6)
     return Query(
         (database.metric @ expression) / database.scales[0],
         rotation_vectors(pose[None])[0] / database.scales[1],
-        wanted_measures(database, geometry, expression) / database.scales[2],
+        measures,
         database.frame_gaze[row] / database.scales[3],
+        float(np.clip(2 * open_share, 0, 1)),
     )
 
 
