@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,9 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+_IMPORT = re.compile(r"^from f2fcam\.([\w.]+) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_CONSTANT = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
+
 KEPT_FOLDERS = 4
 """Caches of so many versions stay, newest first."""
 
@@ -25,6 +29,17 @@ KEPT_FOLDERS = 4
 def kernel_files() -> list[Path]:
     """The modules with compiled code."""
     return [p for p in sorted(PACKAGE.rglob("*.py")) if b"njit(" in p.read_bytes() and p != Path(__file__).resolve()]
+
+
+def _constant_files(files: list[Path]) -> set[Path]:
+    """Modules whose constants are compiled into the kernels of `files`: numba does not notice when they change."""
+    found = set()
+    for path in files:
+        for module, names in _IMPORT.findall(path.read_text(encoding="utf-8")):
+            source = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+            if _CONSTANT.search(names) and source.is_file():
+                found.add(source)
+    return found
 
 
 def cold_modules() -> list[str]:
@@ -68,7 +83,8 @@ def processor_flags() -> set[str]:
 def cache_folder(root: Path) -> Path:
     """The folder below `root` for the kernels as they are now."""
     digest = hashlib.sha256()
-    for path in kernel_files():
+    files = kernel_files()
+    for path in sorted({*files, *_constant_files(files)}):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     for item in (_version("numba"), _version("llvmlite"), _version("numpy"), sys.version, _processor()):
         digest.update(item.encode() + b"\0")

@@ -1,4 +1,4 @@
-"""How long work tells how far it is: a stage has a name and counts. The command line draws bars, tests listen, others stay silent."""
+"""How long work tells how far it is: stages that count. The command line draws bars, tests listen, others stay silent."""
 
 from __future__ import annotations
 
