@@ -25,6 +25,7 @@ from f2fcam.profile import TARGET, Profile
 from f2fcam.profile_store import ProfileDraft, checked_name, user_profiles
 from f2fcam.progress import Progress, Silent
 from f2fcam.source_person import SMALLEST_FACE_PX
+from f2fcam.track.bundle import BundleConfig
 from f2fcam.track.landmarks import LIPS, LandmarkDetector, Landmarks, MediaPipeDetector
 from f2fcam.track.neutral import lip_gap
 from f2fcam.track.person import MIN_CANDIDATES, PersonEstimate, estimate_person
@@ -48,6 +49,7 @@ def enroll_video(
     *,
     detector: LandmarkDetector | None = None,
     model: FaceModel | None = None,
+    bundling: BundleConfig | None = None,
 ) -> Profile:
     """Enrol the longest usable shot of a video (within `range_s`) as profile `name`.
 
@@ -56,7 +58,10 @@ def enroll_video(
     checked_name(name)
     consent.require_valid()
     model, progress = model or load_face_model(), progress or Silent()
-    with VideoFile(video, range_s, max_side=LONGEST_SIDE) as source, ProfileDraft(profiles or user_profiles(), name) as draft:
+    with (
+        VideoFile(video, range_s, max_side=LONGEST_SIDE) as source,
+        ProfileDraft(profiles or user_profiles(), name) as draft,
+    ):
         found = detector or MediaPipeDetector()
         try:
             report = progress.stage("Finding the face")
@@ -67,7 +72,11 @@ def enroll_video(
         shot = usable_shot(seen, source.path.name)
         _tell(seen, shot, progress)
         estimate = estimate_person(
-            model, shot.observations, Intrinsics.guess(*seen.size), progress=progress.stage("Learning the person")
+            model,
+            shot.observations,
+            Intrinsics.guess(*seen.size),
+            config=bundling,
+            progress=progress.stage("Learning the person"),
         )
         clip = track_clip(source, seen, shot, estimate.person, model, draft.folder / TARGET, progress)
         mouth, thumbnails = _databases(model, clip, draft.folder / TARGET, progress)
@@ -88,7 +97,9 @@ def usable_shot(seen: Scan, name: str) -> Shot:
     """The longest shot, if its face is large and its length long enough."""
     shot = seen.longest()
     if shot is None or len(shot.observations) < MIN_CANDIDATES:
-        raise InputError(f"No face was found in {name}.", hint="Enrol a video that shows one person's face from the front.")
+        raise InputError(
+            f"No face was found in {name}.", hint="Enrol a video that shows one person's face from the front."
+        )
     length = seen.duration_s(shot)
     if length < SHORTEST_SHOT_S - 1e-6:
         raise InputError(

@@ -138,18 +138,14 @@ def aperture_databases(profile: Profile) -> dict[ApertureName, ApertureDatabase]
         raise damaged(profile.directory / "mouth.npz", f"{type(error).__name__}: {error}") from error
 
 
-def step(
-    state: State, source_frame: Frame, target_frame: TargetFrame, workspace: Workspace
-) -> tuple[State, Output]:
+def step(state: State, source_frame: Frame, target_frame: TargetFrame, workspace: Workspace) -> tuple[State, Output]:
     """Source picture and target frame in, output picture out."""
     actor_state, acted, timings = act(state.actor, source_frame, workspace.actor)
     render_state, output = show(state.render, acted, target_frame, workspace.render, timings)
     return State(actor_state, render_state), output
 
 
-def act(
-    state: ActorState, frame: Frame, workspace: ActorWorkspace
-) -> tuple[ActorState, Acted, dict[str, float]]:
+def act(state: ActorState, frame: Frame, workspace: ActorWorkspace) -> tuple[ActorState, Acted, dict[str, float]]:
     """What the actor does in `frame`, carried over to the target; with the stages' milliseconds."""
     start = time.perf_counter()
     if is_cut(state.track.thumbnail, thumbnail(frame.rgb)):
@@ -191,6 +187,4 @@ def show(
         mask[y0:y1, x0:x1] = rendered.mask
         rgb = rendered.rgb
     times["render"] = (time.perf_counter() - retouched) * 1e3
-    return state, Output(
-        rgb, mask, acted.status, acted.index, target.index, acted.timestamp_ns, expression, times
-    )
+    return state, Output(rgb, mask, acted.status, acted.index, target.index, acted.timestamp_ns, expression, times)

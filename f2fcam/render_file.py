@@ -24,6 +24,7 @@ from f2fcam.render.shade import Appearance
 from f2fcam.source_person import estimate_source
 from f2fcam.target_clip import TargetClip, TargetFrames, playback_of
 from f2fcam.track.actor import ActorState, make_actor
+from f2fcam.track.bundle import BundleConfig
 from f2fcam.track.landmarks import FakeDetector, LandmarkDetector, MediaPipeDetector
 from f2fcam.track.scan import Scan, scan
 from f2fcam.trust.badge import stamp_rgb
@@ -53,6 +54,7 @@ def render_video(
     *,
     model: FaceModel | None = None,
     detector: LandmarkDetector | None = None,
+    bundling: BundleConfig | None = None,
     on_output: Callable[[Output], None] | None = None,
 ) -> RenderedVideo:
     """Write `output` and, beside it, the list of its frames as JSON.
@@ -69,7 +71,7 @@ def render_video(
             with VideoWriter(output, profile.manifest.size, video.info.rate, source, range_s, comment=LABEL) as writer:
                 seen = _scan(video, detector, progress)
                 learning = progress.stage("Learning the actor")
-                actor = estimate_source(model, seen, source.name, progress=learning)
+                actor = estimate_source(model, seen, source.name, bundling=bundling, progress=learning)
                 workspace = ActorWorkspace(
                     FakeDetector([s.landmarks for s in seen.seen]), make_actor(model, actor.person, profile.person)
                 )

@@ -12,6 +12,7 @@ from f2fcam.errors import InputError
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
+from f2fcam.track.bundle import BundleConfig
 from f2fcam.track.fit import FitConfig, FrameFitter, face_pyramid
 from f2fcam.track.neutral import landmark_speeds, lip_gap, neutral_expression, shape_sizes
 from f2fcam.track.person import MIN_CANDIDATES, Observation, PersonEstimate, estimate_person
@@ -56,11 +57,19 @@ def acting_shot(scan: Scan, name: str) -> Shot:
 
 
 def estimate_source(
-    model: FaceModel, scan: Scan, name: str, *, config: FitConfig | None = None, progress: Progress = _no_progress
+    model: FaceModel,
+    scan: Scan,
+    name: str,
+    *,
+    config: FitConfig | None = None,
+    bundling: BundleConfig | None = None,
+    progress: Progress = _no_progress,
 ) -> SourcePerson:
     """Bundle the actor and find their neutral face, from a scan of the file."""
     shot = acting_shot(scan, name)
-    estimate = estimate_person(model, shot.observations, Intrinsics.guess(*scan.size), progress=progress)
+    estimate = estimate_person(
+        model, shot.observations, Intrinsics.guess(*scan.size), config=bundling, progress=progress
+    )
     neutral = observed_neutral(model, estimate.person, scan, shot, config or FitConfig())
     return SourcePerson(replace(estimate.person, neutral=neutral), estimate)
 

@@ -138,19 +138,18 @@ def _warm_start(state: ActorState, actor: Actor) -> TrackState:
     return replace(state.track, last=None, usual=None, frames=0)
 
 
-def _take_in(
-    state: ActorState, measured: np.ndarray, actor: Actor, elapsed_s: float, timestamp_ns: int
-) -> ActorState:
+def _take_in(state: ActorState, measured: np.ndarray, actor: Actor, elapsed_s: float, timestamp_ns: int) -> ActorState:
     """Filter, transfer, and come back from idle."""
     returning, another = state.strength <= 0.0, state.actor is not None and state.actor is not actor
     known = None if returning or another else state.expression
     expression, speed = _one_euro(known, state.speed, measured, elapsed_s)
     shown = transfer(actor.transfer, expression)
     jump = state.jump
+    if jump is not None:
+        jump = jump * np.float32(max(0.0, 1.0 - elapsed_s / SWAP_S))
     if another and state.shown is not None and not returning:
         jump = state.shown - shown
     if jump is not None:
-        jump = jump * np.float32(max(0.0, 1.0 - elapsed_s / SWAP_S))
         shown, jump = shown + jump, jump if np.abs(jump).max() > 1e-3 else None
     strength = min(1.0, state.strength + (elapsed_s / RETURN_S if state.since_ns is not None else 1.0))
     return replace(
@@ -190,4 +189,6 @@ def _one_euro(
 
 
 def _share(cutoff_hz: np.ndarray | float, elapsed_s: float) -> np.ndarray:
-    return np.float32(1.0) / (np.float32(1.0) + np.float32(1.0 / (2 * np.pi * elapsed_s)) / np.asarray(cutoff_hz, np.float32))
+    return np.float32(1.0) / (
+        np.float32(1.0) + np.float32(1.0 / (2 * np.pi * elapsed_s)) / np.asarray(cutoff_hz, np.float32)
+    )
