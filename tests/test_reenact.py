@@ -166,7 +166,9 @@ def test_same_expression_gives_the_target_frame(target):
     render, state = RenderWorkspace(load_face_model(), target.profile), RenderState()
     for row in np.flatnonzero(target.usable)[::6]:
         frame = target.frame(int(row))
-        state, output = show(state, acted_with(frame.view.performance.expression, 1.0, row / enrolled.FPS), frame, render)
+        state, output = show(
+            state, acted_with(frame.view.performance.expression, 1.0, row / enrolled.FPS), frame, render
+        )
         outside = output.mask == 0
         assert np.array_equal(output.rgb[outside], frame.view.rgb[outside])
         apart = (output.rgb.astype(float) - frame.view.rgb)[~outside]
