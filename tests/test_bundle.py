@@ -24,7 +24,13 @@ def scene():
     image = np.stack([0.5 + 0.3 * np.sin(u / 14 + c) * np.cos(v / 17 - c) for c in range(3)], axis=2)
     lighting = rng.normal(0, 0.2, (9, 3))
     lighting[0] = 3.0
-    return rows, base, image.astype(np.float32), lighting.astype(np.float32), rng.uniform(0.2, 0.6, (COUNT, 3)).astype(np.float32)
+    return (
+        rows,
+        base,
+        image.astype(np.float32),
+        lighting.astype(np.float32),
+        rng.uniform(0.2, 0.6, (COUNT, 3)).astype(np.float32),
+    )
 
 
 def evaluate(vector, log_reflectance=0.0):

@@ -28,9 +28,7 @@ class RigidTransform:
 
     def compose(self, first: RigidTransform) -> RigidTransform:
         """The transform that applies `first`, then this one."""
-        return RigidTransform(
-            self.rotation @ first.rotation, self.rotation @ first.translation + self.translation
-        )
+        return RigidTransform(self.rotation @ first.rotation, self.rotation @ first.translation + self.translation)
 
     def nudged(self, rotation_vector: np.ndarray, shift: np.ndarray) -> RigidTransform:
         """Left-multiplied small update in camera axes: R <- exp(w) R, t <- t + shift; re-orthonormalised."""

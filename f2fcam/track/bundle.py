@@ -51,15 +51,15 @@ class BundleConfig:
     """
 
     color: float = 1.0
-    landmark: tuple[float, ...] = (1.0, 0.2, 0.03)
+    landmark: tuple[float, ...] = (1.0, 0.1, 0.02)
     identity: float = 2e-4
     albedo: float = 1e-3
     expression: float = 1e-3
     texture_sigma: float = 0.3
     focal_sigma: float = 0.25
     face_px: tuple[float, ...] = (60.0, 120.0, 200.0)
-    steps: tuple[int, ...] = (20, 16, 8)
-    cg_steps: int = 12
+    steps: tuple[int, ...] = (12, 10, 6)
+    cg_steps: int = 6
     samples: int = 3000
     shape_from_shading: bool = True
 
@@ -103,9 +103,7 @@ def _gather(model: FaceModel, samples: SampleSet, valid: np.ndarray) -> _Rows:
     rows = [np.ascontiguousarray((o @ flat).reshape(len(samples), 3, -1), np.float32) for o in operators]
     mean = np.stack([o @ model.mean for o in operators]).astype(np.float32)
     surface = model.rows(samples.points)
-    points = SurfacePoints(
-        model.landmarks.level, model.landmarks.triangle[valid], model.landmarks.barycentric[valid]
-    )
+    points = SurfacePoints(model.landmarks.level, model.landmarks.triangle[valid], model.landmarks.barycentric[valid])
     at = surface_operators(model, points)[0]
     return _Rows(
         *rows,
@@ -155,7 +153,12 @@ class _Problem:
     """The bundling energy at one level: linearisation, product, preconditioner."""
 
     def __init__(
-        self, model: FaceModel, samples: SampleSet, keyframes: list[Keyframe], intrinsics: Intrinsics, config: BundleConfig
+        self,
+        model: FaceModel,
+        samples: SampleSet,
+        keyframes: list[Keyframe],
+        intrinsics: Intrinsics,
+        config: BundleConfig,
     ) -> None:
         self.model, self.samples, self.keyframes, self.config = model, samples, keyframes, config
         self.intrinsics = intrinsics
@@ -166,7 +169,11 @@ class _Problem:
         self._rasterizer = CpuRasterizer()
         lines = 3 * len(samples) + 2 * len(self.valid)
         self.blocks = [
-            _Block(np.zeros((lines, SHARED + OWN), np.float32), np.zeros(lines, np.float32), np.zeros(3 * len(samples), np.float32))
+            _Block(
+                np.zeros((lines, SHARED + OWN), np.float32),
+                np.zeros(lines, np.float32),
+                np.zeros(3 * len(samples), np.float32),
+            )
             for _ in keyframes
         ]
         share = np.float32(max(config.color, 1e-6) / len(samples))
@@ -329,9 +336,7 @@ class _Problem:
         move = -(self.eliminate(rows) + self._texture_precision * state.texture.ravel() / bottom)
         return np.clip(state.texture + move.reshape(-1, 3), -1.0, 1.0).astype(np.float32)
 
-    def preconditioner(
-        self, free: np.ndarray, damping: float
-    ) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+    def preconditioner(self, free: np.ndarray, damping: float) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
         """Arrow Cholesky of the damped thinned normal matrix, keyframes eliminated into the shared unknowns.
 
         Also returns the undamped diagonal, which scales the damping (Marquardt 1963).
@@ -354,7 +359,9 @@ class _Problem:
             own[~keep, ~keep] = 1.0
             coupling = np.where(keep[:, None], normal[SHARED:, :SHARED], 0.0)
             factor = scipy.linalg.cho_factor(own, lower=True, check_finite=False)
-            shared += normal[:SHARED, :SHARED] - coupling.T @ scipy.linalg.cho_solve(factor, coupling, check_finite=False)
+            shared += normal[:SHARED, :SHARED] - coupling.T @ scipy.linalg.cho_solve(
+                factor, coupling, check_finite=False
+            )
             owns.append(factor)
             couplings.append(coupling)
         shared[np.diag_indices_from(shared)] += 1e-6 * np.abs(np.diag(shared)).mean()
@@ -529,10 +536,15 @@ def _photometric_rows(
             rho[c] = gain[c] * shade
             du, dv = -along_u * focal / (z * np.float32(COLOR_SIGMA)), -along_v * focal / (z * np.float32(COLOR_SIGMA))
             slope[c, 0], slope[c, 1], slope[c, 2] = du, dv, -(du * x + dv * y) / z
-            l = lighting
-            turn[c, 0] = C1 * l[3, c] + C2 * (ny * l[4, c] + nz * l[7, c]) + 2 * C4 * nx * l[8, c]
-            turn[c, 1] = C1 * l[1, c] + C2 * (nx * l[4, c] + nz * l[5, c]) - 2 * C4 * ny * l[8, c]
-            turn[c, 2] = C1 * l[2, c] + C2 * (ny * l[5, c] + nx * l[7, c]) + 6 * C3 * nz * l[6, c]
+            turn[c, 0] = (
+                C1 * lighting[3, c] + C2 * (ny * lighting[4, c] + nz * lighting[7, c]) + 2 * C4 * nx * lighting[8, c]
+            )
+            turn[c, 1] = (
+                C1 * lighting[1, c] + C2 * (nx * lighting[4, c] + nz * lighting[5, c]) - 2 * C4 * ny * lighting[8, c]
+            )
+            turn[c, 2] = (
+                C1 * lighting[2, c] + C2 * (ny * lighting[5, c] + nx * lighting[7, c]) + 6 * C3 * nz * lighting[6, c]
+            )
             for k in range(3):
                 turn[c, k] *= gain[c] * shading
         norm = squared ** np.float32(0.5)

@@ -15,9 +15,13 @@ from numba import njit
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.lighting import C0, C1, C2, C3, C4
+from f2fcam.face.rigid import RigidTransform
 
 POSE, EXPRESSION, LIGHT = slice(0, 6), slice(6, 82), slice(82, 109)
 UNKNOWNS = 109
+FIRST_LIGHT = 82
+LANES = 80
+"""Rows of the expression basis are padded with zeros to this length: a constant one is what compilers vectorise."""
 COLOR_SIGMA = 0.03
 """Standard deviation of the sRGB-encoded colour residual (`DECISIONS` 1)."""
 RESIDUAL_FLOOR = 0.5
@@ -62,7 +66,21 @@ def encode_with_slope(linear):
 
 @njit(nogil=True, cache=True, fastmath=True)
 def linearize_photometric(
-    points, normals, image, focal, center_x, center_y, albedo, lighting, area, visible, residual, weight, slope, gain, basis
+    points,
+    normals,
+    image,
+    focal,
+    center_x,
+    center_y,
+    albedo,
+    lighting,
+    area,
+    visible,
+    residual,
+    weight,
+    slope,
+    gain,
+    basis,
 ):
     """Fill a `Photometric` at samples in camera space; returns the energy, sum of weighted l2,1 norms.
 
@@ -124,9 +142,34 @@ def linearize_photometric(
     return energy
 
 
+def padded_rows(rows: Float[np.ndarray, "p 3 76"]) -> Float[np.ndarray, "p 3 80"]:
+    """Expression rows as the kernels take them: with zeros up to `LANES`."""
+    return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, 0), (0, LANES - rows.shape[2]))))
+
+
 @njit(nogil=True, cache=True, fastmath=True)
-def _accumulate(rows, slope, spin, gain, basis, rotation, i, q0, q1, q2, out):
-    """Add one sample's J^T q to `out`; q is the weighted colour residual."""
+def place_samples(neutral, rows, expression, rotation, translation, spin, points):
+    """`points = rotation @ (neutral + rows @ expression) + translation`, `spin` the same without the translation; (p, 3)."""
+    zero = rows.dtype.type(0)
+    weights = np.zeros(LANES, rows.dtype)
+    weights[: len(expression)] = expression
+    for i in range(len(points)):
+        row = rows[i]
+        mx = my = mz = zero
+        for k in range(LANES):
+            mx += row[0, k] * weights[k]
+            my += row[1, k] * weights[k]
+            mz += row[2, k] * weights[k]
+        x, y, z = neutral[i, 0] + mx, neutral[i, 1] + my, neutral[i, 2] + mz
+        for c in range(3):
+            turned = rotation[c, 0] * x + rotation[c, 1] * y + rotation[c, 2] * z
+            spin[i, c] = turned
+            points[i, c] = turned + translation[c]
+
+
+@njit(inline="always")
+def _accumulate(row, slope, spin, gain, basis, rotation, i, q0, q1, q2, shape, out):
+    """Add one sample's J^T q to `out` and, for the expression, to `shape`; q is the weighted colour residual."""
     fx = slope[i, 0, 0] * q0 + slope[i, 1, 0] * q1 + slope[i, 2, 0] * q2
     fy = slope[i, 0, 1] * q0 + slope[i, 1, 1] * q1 + slope[i, 2, 1] * q2
     fz = slope[i, 0, 2] * q0 + slope[i, 1, 2] * q1 + slope[i, 2, 2] * q2
@@ -140,43 +183,46 @@ def _accumulate(rows, slope, spin, gain, basis, rotation, i, q0, q1, q2, out):
     mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
     my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
     mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
-    count = rows.shape[2]
-    for k in range(count):
-        out[6 + k] += rows[i, 0, k] * mx + rows[i, 1, k] * my + rows[i, 2, k] * mz
-    light = 6 + count
+    for k in range(LANES):
+        shape[k] += row[0, k] * mx + row[1, k] * my + row[2, k] * mz
+    g0, g1, g2 = gain[i, 0] * q0, gain[i, 1] * q1, gain[i, 2] * q2
     for b in range(9):
-        out[light + 3 * b] += basis[i, b] * gain[i, 0] * q0
-        out[light + 3 * b + 1] += basis[i, b] * gain[i, 1] * q1
-        out[light + 3 * b + 2] += basis[i, b] * gain[i, 2] * q2
+        out[FIRST_LIGHT + 3 * b] += basis[i, b] * g0
+        out[FIRST_LIGHT + 3 * b + 1] += basis[i, b] * g1
+        out[FIRST_LIGHT + 3 * b + 2] += basis[i, b] * g2
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def photometric_gradient(rows, spin, rotation, residual, weight, slope, gain, basis, out):
-    """`out = J^T W r`; rows (p, 3, k) model space, spin (p, 3) = rotation @ model position."""
+    """`out = J^T W r`; rows (p, 3, 80) model space (`padded_rows`), spin (p, 3) = rotation @ model position."""
     out[:] = 0
+    shape = np.zeros(LANES, rows.dtype)
     for i in range(len(weight)):
         w = weight[i]
         if w != 0:
-            _accumulate(
-                rows, slope, spin, gain, basis, rotation, i, w * residual[i, 0], w * residual[i, 1], w * residual[i, 2], out
-            )
+            q0, q1, q2 = w * residual[i, 0], w * residual[i, 1], w * residual[i, 2]
+            row = rows[i]
+            _accumulate(row, slope, spin, gain, basis, rotation, i, q0, q1, q2, shape, out)
+    out[6:FIRST_LIGHT] = shape[: FIRST_LIGHT - 6]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def photometric_product(rows, spin, rotation, weight, slope, gain, basis, vector, stride, out):
-    """`out = J^T W J vector` without forming J: one pass over the rows. `stride` > 1 looks at every stride-th sample."""
+def photometric_product(rows, spin, rotation, weight, slope, gain, basis, vector, out):
+    """`out = J^T W J vector` without forming J: one pass over the rows (p, 3, 80)."""
     out[:] = 0
-    count = rows.shape[2]
-    light = 6 + count
-    for i in range(0, len(weight), stride):
+    shape, along = np.zeros(LANES, rows.dtype), np.zeros(LANES, rows.dtype)
+    along[: FIRST_LIGHT - 6] = vector[6:FIRST_LIGHT]
+    zero = rows.dtype.type(0)  # a plain 0 would make the sums double, at half the speed
+    for i in range(len(weight)):
         w = weight[i]
         if w == 0:
             continue
-        mx = my = mz = vector[0] * 0
-        for k in range(count):
-            mx += rows[i, 0, k] * vector[6 + k]
-            my += rows[i, 1, k] * vector[6 + k]
-            mz += rows[i, 2, k] * vector[6 + k]
+        row = rows[i]
+        mx = my = mz = zero
+        for k in range(LANES):
+            mx += row[0, k] * along[k]
+            my += row[1, k] * along[k]
+            mz += row[2, k] * along[k]
         x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
         dx = rotation[0, 0] * mx + rotation[0, 1] * my + rotation[0, 2] * mz
         dy = rotation[1, 0] * mx + rotation[1, 1] * my + rotation[1, 2] * mz
@@ -184,22 +230,21 @@ def photometric_product(rows, spin, rotation, weight, slope, gain, basis, vector
         dx += vector[1] * z - vector[2] * y + vector[3]
         dy += vector[2] * x - vector[0] * z + vector[4]
         dz += vector[0] * y - vector[1] * x + vector[5]
-        l0 = l1 = l2 = vector[0] * 0
+        l0 = l1 = l2 = zero
         for b in range(9):
-            l0 += basis[i, b] * vector[light + 3 * b]
-            l1 += basis[i, b] * vector[light + 3 * b + 1]
-            l2 += basis[i, b] * vector[light + 3 * b + 2]
+            l0 += basis[i, b] * vector[FIRST_LIGHT + 3 * b]
+            l1 += basis[i, b] * vector[FIRST_LIGHT + 3 * b + 1]
+            l2 += basis[i, b] * vector[FIRST_LIGHT + 3 * b + 2]
         q0 = slope[i, 0, 0] * dx + slope[i, 0, 1] * dy + slope[i, 0, 2] * dz + gain[i, 0] * l0
         q1 = slope[i, 1, 0] * dx + slope[i, 1, 1] * dy + slope[i, 1, 2] * dz + gain[i, 1] * l1
         q2 = slope[i, 2, 0] * dx + slope[i, 2, 1] * dy + slope[i, 2, 2] * dz + gain[i, 2] * l2
-        _accumulate(rows, slope, spin, gain, basis, rotation, i, w * q0, w * q1, w * q2, out)
+        _accumulate(row, slope, spin, gain, basis, rotation, i, w * q0, w * q1, w * q2, shape, out)
+    out[6:FIRST_LIGHT] = shape[: FIRST_LIGHT - 6]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def photometric_rows(rows, spin, rotation, weight, slope, gain, basis, stride, out):
     """Rows of `sqrt(W) J` for every stride-th sample into `out` (3 * ceil(p / stride), n): tests and the preconditioner."""
-    count = rows.shape[2]
-    light = 6 + count
     line = 0
     for i in range(0, len(weight), stride):
         root = weight[i] ** 0.5
@@ -213,10 +258,10 @@ def photometric_rows(rows, spin, rotation, weight, slope, gain, basis, stride, o
                 mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
                 my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
                 mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
-                for k in range(count):
+                for k in range(FIRST_LIGHT - 6):
                     out[line, 6 + k] = rows[i, 0, k] * mx + rows[i, 1, k] * my + rows[i, 2, k] * mz
                 for b in range(9):
-                    out[line, light + 3 * b + c] = root * gain[i, c] * basis[i, b]
+                    out[line, FIRST_LIGHT + 3 * b + c] = root * gain[i, c] * basis[i, b]
             line += 1
 
 
@@ -255,23 +300,37 @@ def landmark_scale(
 
 def landmark_jacobian(
     points_camera: Float[np.ndarray, "l 3"],
-    translation: Float[np.ndarray, " 3"],
-    rows_camera: Float[np.ndarray, "l 3 k"],
+    pose: RigidTransform,
+    rows: Float[np.ndarray, "l 3 k"],
     scale: Float[np.ndarray, " l"],
     intrinsics: Intrinsics,
+    out: Float[np.ndarray, "2*l 6+k"] | None = None,
 ) -> Float[np.ndarray, "2*l 6+k"]:
-    """Derivative of `landmark_residuals` by pose and shape weights (`rows_camera` = rotation @ rows), scale held fixed."""
-    x, y, z = points_camera.T
-    projection = np.zeros((len(x), 2, 3), points_camera.dtype)
-    projection[:, 0, 0] = projection[:, 1, 1] = intrinsics.focal / z
-    projection[:, 0, 2], projection[:, 1, 2] = -intrinsics.focal * x / z**2, -intrinsics.focal * y / z**2
-    projection *= scale[:, None, None]
-    sx, sy, sz = (points_camera - translation).T
-    zero = np.zeros_like(sx)
-    spin = np.stack(
-        [np.stack([zero, sz, -sy], -1), np.stack([-sz, zero, sx], -1), np.stack([sy, -sx, zero], -1)], axis=1
-    )
-    return np.concatenate([projection @ spin, projection, projection @ rows_camera], axis=2).reshape(2 * len(x), -1)
+    """Derivative of `landmark_residuals` by pose and shape weights (`rows` in model space), scale held fixed."""
+    if out is None:
+        out = np.empty((2 * len(rows), 6 + rows.shape[2]), rows.dtype)
+    _landmark_rows(points_camera, pose.translation, pose.rotation, rows, scale, intrinsics.focal, out)
+    return out
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _landmark_rows(points, translation, rotation, rows, scale, focal, out):
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        sx, sy, sz = x - translation[0], y - translation[1], z - translation[2]
+        per_mm = scale[i] * focal / z
+        for c in range(2):
+            line = 2 * i + c
+            fx, fy = per_mm * (1 - c), per_mm * c
+            fz = -per_mm * (x if c == 0 else y) / z
+            out[line, 0], out[line, 1], out[line, 2] = sy * fz - sz * fy, sz * fx - sx * fz, sx * fy - sy * fx
+            out[line, 3], out[line, 4], out[line, 5] = fx, fy, fz
+            mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
+            my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
+            mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
+            wx, wy, wz = out.dtype.type(mx), out.dtype.type(my), out.dtype.type(mz)
+            for k in range(rows.shape[2]):
+                out[line, 6 + k] = rows[i, 0, k] * wx + rows[i, 1, k] * wy + rows[i, 2, k] * wz
 
 
 def visible_share(photometric: Photometric, visible: Bool[np.ndarray, " p"]) -> float:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import scipy.linalg
 from jaxtyping import Bool, Float, Float32, UInt8
+from scipy.linalg import lapack
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
@@ -27,7 +27,6 @@ from f2fcam.track.samples import (
     PersonSamples,
     SampleSet,
     apply_sparse,
-    blend_vertices,
     expression_sigma,
     person_samples,
     surface_operators,
@@ -147,14 +146,22 @@ class FrameFitter:
     """
 
     def __init__(
-        self, model: FaceModel, person: Person, samples: SampleSet, config: FitConfig, *, sample_weight: np.ndarray | None = None
+        self,
+        model: FaceModel,
+        person: Person,
+        samples: SampleSet,
+        config: FitConfig,
+        *,
+        sample_weight: np.ndarray | None = None,
     ) -> None:
         self.model, self.person, self.config = model, person, config
         self.rows: PersonSamples = person_samples(model, person, samples, weight=sample_weight)
         count = len(samples)
-        self._basis = np.ascontiguousarray(model.expression_basis, dtype=np.float32)
+        self._basis = np.ascontiguousarray(
+            model.expression_basis.reshape(-1, model.expression_basis.shape[2]), np.float32
+        )
         self._vertices = np.empty_like(self.rows.neutral0)
-        self._model_points, self._points, self._spin, self._normals = (np.empty((count, 3), np.float32) for _ in range(4))
+        self._points, self._spin, self._normals = (np.empty((count, 3), np.float32) for _ in range(3))
         self._tangents = np.empty((2, count, 3), np.float32)
         self._visible = np.zeros(count, np.bool_)
         self._photometric = Photometric.empty(count)
@@ -166,9 +173,9 @@ class FrameFitter:
         points = type(landmarks)(landmarks.level, landmarks.triangle[valid], landmarks.barycentric[valid])
         operator = surface_operators(model, points)[0]
         self._landmark_neutral = np.asarray(operator @ self.rows.neutral0, np.float64)
-        self._landmark_rows = np.asarray(
-            operator @ self._basis.reshape(len(self._basis), -1), np.float64
-        ).reshape(len(valid), 3, -1)
+        rows = operator @ model.expression_basis.reshape(len(model.mean), -1)
+        self._landmark_rows = np.ascontiguousarray(rows, np.float32).reshape(len(valid), 3, -1)
+        self._landmark_jacobian = np.empty((2 * len(valid), LIGHT.start), np.float32)
         self._landmark_sigma = model.landmark_sigma_mm[valid].astype(np.float64)
         self._landmark_importance = landmark_importance()[valid]
         corners = model.triangles(2)[samples.points.triangle]
@@ -178,7 +185,7 @@ class FrameFitter:
     def initial(self, landmarks: Landmarks) -> Performance:
         """Relaxed face at the landmarks' pose under even light."""
         valid = self._valid
-        points = self._landmark_neutral + self._landmark_rows @ self.person.neutral.astype(np.float64)
+        points = self._landmark_points(self.person.neutral)
         pose = pose_from_landmarks(
             points, landmarks.xy[valid], landmarks.z[valid], 1.0 / self._landmark_sigma**2, self.person.intrinsics
         )
@@ -203,6 +210,7 @@ class FrameFitter:
             for step in range(count):
                 if step == 0:
                     self._place(state)
+                    self._bend(state)
                     self._turn(state)
                     self._see(state, level)
                 state = self._gauss_newton(level, scaled, state, last)
@@ -223,14 +231,19 @@ class FrameFitter:
 
     def _place(self, state: Performance) -> None:
         """Samples of `state` in camera space."""
-        blend_vertices(self.rows.neutral0, self._basis, state.expression, self._vertices)
-        position = self.rows.samples.position
-        apply_sparse(position.indptr, position.indices, position.data, self._vertices, self._model_points)
-        np.matmul(self._model_points, state.camera_from_model.rotation.T.astype(np.float32), out=self._spin)
-        np.add(self._spin, state.camera_from_model.translation.astype(np.float32), out=self._points)
+        pose = state.camera_from_model
+        energy.place_samples(
+            self.rows.neutral, self.rows.rows, state.expression, pose.rotation.astype(np.float32),
+            pose.translation.astype(np.float32), self._spin, self._points,
+        )  # fmt: skip
+
+    def _bend(self, state: Performance) -> None:
+        """The level-0 mesh with the expression of `state`, in model space."""
+        np.matmul(self._basis, state.expression, out=self._vertices.reshape(-1))
+        np.add(self._vertices, self.rows.neutral0, out=self._vertices)
 
     def _turn(self, state: Performance) -> None:
-        """Normals of the samples last placed, in camera space; fixed until the next call."""
+        """Normals of the samples on the mesh last bent, in camera space; fixed until the next call."""
         samples = self.rows.samples
         for operator, out in ((samples.tangent_u, self._tangents[0]), (samples.tangent_v, self._tangents[1])):
             apply_sparse(operator.indptr, operator.indices, operator.data, self._vertices, out)
@@ -244,7 +257,9 @@ class FrameFitter:
         )
         depth = self._rasterizer.rasterize(pose.apply(self._vertices), self._triangles0, level.intrinsics).depth
         pixel = level.intrinsics.project(self._points).astype(np.int32)
-        inside = (pixel >= 0).all(axis=1) & (pixel[:, 0] < level.intrinsics.width) & (pixel[:, 1] < level.intrinsics.height)
+        inside = (
+            (pixel >= 0).all(axis=1) & (pixel[:, 0] < level.intrinsics.width) & (pixel[:, 1] < level.intrinsics.height)
+        )
         nearest = depth[np.where(inside, pixel[:, 1], 0), np.where(inside, pixel[:, 0], 0)]
         facing = np.einsum("pc,pc->p", self._normals, self._points) < -0.15 * np.linalg.norm(self._points, axis=1)
         self._visible[:] = inside & facing & (self._points[:, 2] < nearest + OCCLUSION_MARGIN_MM)
@@ -260,15 +275,23 @@ class FrameFitter:
             )
         )  # fmt: skip
 
-    def _landmark_system(self, targets: LandmarkTargets, state: Performance, camera: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
-        """Residual and Jacobian (2l, 82) of the landmark term, weighted."""
+    def _landmark_points(self, expression: np.ndarray) -> Float[np.ndarray, "l 3"]:
+        """The valid landmarks' surface points in model space."""
+        rows = self._landmark_rows
+        return self._landmark_neutral + (rows.reshape(-1, rows.shape[2]) @ np.asarray(expression, np.float32)).reshape(
+            -1, 3
+        )
+
+    def _landmark_system(
+        self, targets: LandmarkTargets, state: Performance, camera: Intrinsics
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Residual (2l,) and Jacobian (2l, 82) of the landmark term, weighted; the latter in memory that is reused."""
         pose = state.camera_from_model
-        points = pose.apply(self._landmark_neutral + self._landmark_rows @ state.expression.astype(np.float64))
-        scale = energy.landmark_scale(points, targets, camera)
+        points = pose.apply(self._landmark_points(state.expression))
+        scale = np.sqrt(self.config.landmark) * energy.landmark_scale(points, targets, camera)
         residual = scale[:, None] * (camera.project(points) - targets.xy)
-        jacobian = energy.landmark_jacobian(points, pose.translation, pose.rotation @ self._landmark_rows, scale, camera)
-        root = np.sqrt(self.config.landmark)
-        return root * residual.ravel(), root * jacobian
+        jacobian = energy.landmark_jacobian(points, pose, self._landmark_rows, scale, camera, self._landmark_jacobian)
+        return residual.ravel(), jacobian
 
     def _gauss_newton(
         self, level: Level, targets: LandmarkTargets, state: Performance, last: Performance | None
@@ -279,7 +302,8 @@ class FrameFitter:
         rotation = state.camera_from_model.rotation.astype(np.float32)
         diagonal, gradient = self._priors(state, last)
         residual, jacobian = self._landmark_system(targets, state, level.intrinsics)
-        gradient[:82] += jacobian.T @ residual
+        gradient[:82] += residual.astype(np.float32) @ jacobian
+        landmark_normal = (jacobian.T @ jacobian).astype(np.float64)
         buffer = np.empty(UNKNOWNS, np.float32)
         if config.color > 0:
             self._linearize(level, state)
@@ -290,11 +314,11 @@ class FrameFitter:
 
         def apply(vector: np.ndarray) -> np.ndarray:
             product = diagonal * vector
-            product[:82] += jacobian.T @ (jacobian @ vector[:82])
+            product[:82] += landmark_normal @ vector[:82]
             if config.color > 0:
                 energy.photometric_product(
                     self.rows.rows, self._spin, rotation, p.weight, p.slope, p.gain, p.basis,
-                    vector.astype(np.float32), 1, buffer,
+                    vector.astype(np.float32), buffer,
                 )  # fmt: skip
                 product += config.color * buffer
             return product
@@ -304,11 +328,9 @@ class FrameFitter:
         value = np.zeros(UNKNOWNS)
         value[EXPRESSION] = state.expression
         free = free_unknowns(value, gradient, lower, upper)
-        factor = self._factorize(jacobian, diagonal, rotation, free)
-        solve = pcg(
-            apply, -gradient, lambda r: scipy.linalg.cho_solve(factor, r, check_finite=False), steps=config.cg_steps, free=free
-        )
-        step = solve.step
+        factor = self._factorize(landmark_normal, diagonal, rotation, free)
+        precondition = lambda r: lapack.dpotrs(factor, r, lower=True)[0]  # noqa: E731
+        step = pcg(apply, -gradient, precondition, steps=config.cg_steps, free=free).step
         return Performance(
             np.clip(state.expression + step[EXPRESSION], 0.0, UPPER_BOUND).astype(np.float32),
             state.camera_from_model.nudged(step[POSE][:3], step[POSE][3:]),
@@ -332,12 +354,12 @@ class FrameFitter:
         return diagonal, gradient
 
     def _factorize(
-        self, jacobian: np.ndarray, diagonal: np.ndarray, rotation: np.ndarray, free: Bool[np.ndarray, " n"]
-    ) -> tuple[np.ndarray, bool]:
-        """Cholesky factor of the normal matrix over every 16th sample, stuck unknowns decoupled."""
+        self, landmark_normal: np.ndarray, diagonal: np.ndarray, rotation: np.ndarray, free: Bool[np.ndarray, " n"]
+    ) -> np.ndarray:
+        """Lower Cholesky factor of the normal matrix over every 16th sample, stuck unknowns decoupled."""
         p = self._photometric
         normal = np.diag(diagonal)
-        normal[:82, :82] += jacobian.T @ jacobian
+        normal[:82, :82] += landmark_normal
         if self.config.color > 0:
             lines = 3 * -(-len(p.weight) // PRECONDITION_STRIDE)
             sketch = np.empty((lines, UNKNOWNS), np.float32)
@@ -347,7 +369,8 @@ class FrameFitter:
             normal += self.config.color * PRECONDITION_STRIDE * (sketch.T @ sketch)
         coupled = np.outer(free, free)
         normal = np.where(coupled, normal, np.diag(np.diag(normal)))
-        return scipy.linalg.cho_factor(normal, lower=True, check_finite=False)
+        factor, fault = lapack.dpotrf(normal, lower=True)  # scipy's own wrappers cost as much as the work
+        return factor if fault == 0 else np.diag(np.sqrt(np.maximum(np.diag(normal), 1e-6)))
 
     def _outcome(self, level: Level, landmarks: Landmarks, state: Performance) -> Fit:
         self._place(state)
@@ -362,5 +385,13 @@ class FrameFitter:
             float(norms[seen].mean()) if seen.any() else float("inf"),
             float(np.sqrt((residual**2).sum() / max(self.config.landmark, 1e-9))),
             float(seen.mean()),
-            {name: float(norms[seen & here].mean()) if (seen & here).sum() >= 12 else np.nan for name, here in self._regions.items()},
+            {
+                name: float(norms[seen & here].mean()) if (seen & here).sum() >= 12 else np.nan
+                for name, here in self._regions.items()
+            },
         )
+
+
+def _mean_of(norms: Float32[np.ndarray, " q"]) -> float:
+    """Mean of a region's residuals; NaN where too few samples are seen to speak for it."""
+    return float(norms.mean()) if len(norms) >= 12 else float("nan")

@@ -15,6 +15,7 @@ from numba import njit
 
 from f2fcam.face.morphable import FaceModel, SurfacePoints
 from f2fcam.face.state import Person
+from f2fcam.track.energy import padded_rows
 
 DENSE_REGIONS = ("lips_upper", "lips_lower", "eyelid_left", "eyelid_right", "brow_left", "brow_right")
 """Regions that carry expression and get more samples per area; `area` makes up for it."""
@@ -61,9 +62,7 @@ def choose_samples(model: FaceModel, count: int, *, region: str = "inner_face") 
     u, v = np.modf(np.arange(count) * 0.7548776662)[0], np.modf(np.arange(count) * 0.5698402910)[0]
     flip = u + v > 1
     u, v = np.where(flip, 1 - u, u), np.where(flip, 1 - v, v)
-    points = SurfacePoints(
-        2, chosen.astype(np.int32), np.stack([1 - u - v, u, v], axis=1).astype(np.float32)
-    )
+    points = SurfacePoints(2, chosen.astype(np.int32), np.stack([1 - u - v, u, v], axis=1).astype(np.float32))
     weight = (cumulative[-1] / count / density[chosen]).astype(np.float32)
     return SampleSet(points, weight, *surface_operators(model, points))
 
@@ -83,15 +82,16 @@ class PersonSamples:
     """Samples of one person: everything that stays fixed while that person is tracked.
 
     Attributes:
-        neutral0: level-0 vertices with zero expression, mm.
-        rows: expression basis at the samples, mm per unit, contiguous.
+        neutral0: level-0 vertices with zero expression, mm. neutral: the samples with zero expression, mm.
+        rows: expression basis at the samples, mm per unit, padded for the kernels (`energy.padded_rows`).
         albedo: linear reflectance.
         region_weight: how much each sample counts, mm^2; zero where the person's texture is unknown.
     """
 
     samples: SampleSet
     neutral0: Float32[np.ndarray, "3386 3"]
-    rows: Float32[np.ndarray, "p 3 76"]
+    neutral: Float32[np.ndarray, "p 3"]
+    rows: Float32[np.ndarray, "p 3 80"]
     albedo: Float32[np.ndarray, "p 3"]
     weight: Float32[np.ndarray, " p"]
 
@@ -108,10 +108,12 @@ def person_samples(
         vertex_albedo = person.vertex_albedo
     corners = model.triangles(2)[samples.points.triangle]
     albedo = np.einsum("pk,pkc->pc", samples.points.barycentric, vertex_albedo[corners])
+    neutral0 = model.geometry0(person.identity, np.zeros(76, np.float32))
     return PersonSamples(
         samples,
-        model.geometry0(person.identity, np.zeros(76, np.float32)),
-        np.ascontiguousarray(rows, dtype=np.float32),
+        neutral0,
+        np.ascontiguousarray(samples.position @ neutral0, dtype=np.float32),
+        padded_rows(rows.astype(np.float32)),
         np.ascontiguousarray(albedo, dtype=np.float32),
         samples.area if weight is None else weight,
     )
@@ -124,28 +126,16 @@ def expression_sigma(model: FaceModel) -> Float32[np.ndarray, " 76"]:
     return sigma
 
 
-@njit(nogil=True, cache=True, fastmath=True)
-def blend_vertices(neutral0, basis, weights, out):
-    """`out = neutral0 + basis @ weights`; (n, 3), (n, 3, k), (k,) -> (n, 3)."""
-    n, _, k = basis.shape
-    for i in range(n):
-        for c in range(3):
-            total = neutral0[i, c]
-            for j in range(k):
-                total += basis[i, c, j] * weights[j]
-            out[i, c] = total
-
-
-@njit(nogil=True, cache=True, fastmath=True)
+@njit("void(i4[::1], i4[::1], f4[::1], f4[:,::1], f4[:,::1])", nogil=True, cache=True, fastmath=True)
 def apply_sparse(indptr, indices, values, points, out):
     """Sparse (p, n) times dense (n, 3) into `out` (p, 3)."""
-    for i in range(len(indptr) - 1):
-        x = y = z = points[0, 0] * 0
+    for i in range(len(out)):
+        x = y = z = np.float32(0)
         for k in range(indptr[i], indptr[i + 1]):
-            j, w = indices[k], values[k]
-            x += w * points[j, 0]
-            y += w * points[j, 1]
-            z += w * points[j, 2]
+            j, w = np.uint64(indices[k]), values[k]
+            x += w * points[j, np.uint64(0)]
+            y += w * points[j, np.uint64(1)]
+            z += w * points[j, np.uint64(2)]
         out[i, 0], out[i, 1], out[i, 2] = x, y, z
 
 
