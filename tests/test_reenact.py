@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_hold_then_ease_then_back(somebody, watched):
         assert acted[k].pose is None
     strengths = [acted[k].strength for k in gone]
     assert all(s == 1.0 for k, s in zip(gone, strengths) if missing_s[k] <= acting.HOLD_S)
-    assert all(a >= b for a, b in zip(strengths, strengths[1:]))
+    assert all(a >= b for a, b in itertools.pairwise(strengths))
     assert strengths[-1] == 0.0
     over = [k for k in gone if missing_s[k] > acting.HOLD_S + acting.EASE_S + STEP_S]
     assert over and all(acted[k].status == "idle" for k in over)
@@ -135,7 +136,7 @@ def test_new_estimate_of_the_actor_does_not_jump(somebody, watched):
         state, acted, _ = act(state, frame, workspace)
         shown.append(acted.expression)
     points = [model.geometry0(np.zeros(80, np.float32), expression) for expression in shown]
-    moved_mm = [float(np.linalg.norm(b - a, axis=1).mean()) for a, b in zip(points, points[1:])]
+    moved_mm = [float(np.linalg.norm(b - a, axis=1).mean()) for a, b in itertools.pairwise(points)]
     far_mm = float(np.linalg.norm(points[-1] - points[3], axis=1).mean())
     assert far_mm > 0.1
     assert moved_mm[3] < 0.01
@@ -185,7 +186,7 @@ def test_another_expression_changes_the_face_only(target):
     _, output = show(RenderState(), acted_with(expression, 1.0), frame, render)
     changed = (output.rgb != frame.view.rgb).any(axis=2)
     assert changed.any() and not changed[output.mask == 0].any()
-    x0, y0, x1, y1 = target.profile.frames.boxes[row]
+    x0, y0, x1, _y1 = target.profile.frames.boxes[row]
     rows, columns = np.nonzero(changed)
     assert y0 < rows.mean() and x0 < columns.mean() < x1
 
