@@ -22,8 +22,9 @@ from f2fcam.synthetic.clip import SyntheticClip, write_clip  # noqa: E402
 from f2fcam.synthetic.scene import Camera  # noqa: E402
 from f2fcam.trust.consent import Consent  # noqa: E402
 
-FPS = 30.0
-SIZE = (1280, 720)
+FPS = 25.0
+SIZE = (848, 480)
+"""Small enough that no file of the shipped profile exceeds a few megabytes; the stored clip is intra-only."""
 FILM_CRF = 10
 CONSENT = Consent(
     subject="alice, a synthetic person who does not exist",
@@ -55,11 +56,11 @@ def film(path: Path) -> None:
     scene = SyntheticClip(
         alice(),
         script,
-        Camera.facing(*SIZE, distance_mm=590.0, drop_mm=18.0),
+        Camera.facing(*SIZE, distance_mm=550.0, drop_mm=16.0),
         LIGHT,
         cells=6,
         supersampling=2.0,
-        noise=0.6,
+        blur_px=0.5,
     )
     truths = write_clip(path, [scene], script.loop_s or 10.0, FPS, crf=FILM_CRF)
     print(f"{path.name}: {len(truths)} frames, {path.stat().st_size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s")

@@ -28,6 +28,9 @@ VISEMES: tuple[dict[str, float], ...] = tuple(
 """ah, eh, ee, oh, oo, m, f, s, uh."""
 
 REST: dict[str, float] = {"mouthPressLeft": 0.06, "mouthPressRight": 0.06, "mouthClose": 0.0}
+CEILING = {"mouthFunnel": 0.7, "mouthPucker": 0.85, "jawOpen": 0.7}
+"""No speech goes further."""
+
 NECK_PIVOT = np.array([0.0, -95.0, -88.0])
 """The head turns about this point of model space, mm."""
 
@@ -81,7 +84,7 @@ class Script:
         self._look(named, t)
         weights = np.zeros(len(model.expression_names), np.float32)
         for name, value in named.items():
-            weights[model.expression_names.index(name)] = min(max(value, 0.0), 1.2)
+            weights[model.expression_names.index(name)] = min(max(value, 0.0), CEILING.get(name, 1.2))
         return weights
 
     def head(self, t: float) -> RigidTransform:
