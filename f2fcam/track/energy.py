@@ -58,10 +58,11 @@ class Photometric:
 @njit(nogil=True, cache=True, fastmath=True)
 def encode_with_slope(linear):
     """sRGB-encoded value of linear light and its derivative; linear below `DARKEST`, extended past 1."""
+    kind = type(linear)
     if linear <= 0.0031308:
-        return 12.92 * linear, linear * 0 + 12.92
-    root = linear ** (linear * 0 + 1 / 2.4)
-    return 1.055 * root - 0.055, (1.055 / 2.4) * root / linear
+        return kind(12.92) * linear, kind(12.92)
+    root = linear ** kind(1 / 2.4)
+    return kind(1.055) * root - kind(0.055), kind(1.055 / 2.4) * root / linear
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -89,6 +90,7 @@ def linearize_photometric(
     """
     height, width = image.shape[:2]
     count = len(points)
+    kind = albedo.dtype.type
     total = area[0] * 0
     for i in range(count):
         weight[i] = 0
@@ -120,10 +122,10 @@ def linearize_photometric(
         fu, fv = u - column, v - row
         squared = area[0] * 0
         for c in range(3):
-            shading = area[0] * 0
+            shading = kind(0)
             for b in range(9):
                 shading += basis[i, b] * lighting[b, c]
-            rendered, derivative = encode_with_slope(max(albedo[i, c] * shading, DARKEST))
+            rendered, derivative = encode_with_slope(max(albedo[i, c] * shading, kind(DARKEST)))
             p00, p01 = image[row, column, c], image[row, column + 1, c]
             p10, p11 = image[row + 1, column, c], image[row + 1, column + 1, c]
             top, bottom = p00 + fu * (p01 - p00), p10 + fu * (p11 - p10)
