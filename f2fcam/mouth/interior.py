@@ -228,7 +228,9 @@ def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_low
     column = (along - numbers[0]) * per_new
     scale = numbers[4]
     new_top, new_bottom = _at(new_upper, column), _at(new_lower, column)
-    below, above = max(down - new_top, zero) * scale, max(new_bottom - down, zero) * scale
+    # Negative for the odd pixel outside the smoothed rim, which keeps its distance from it.
+    below, above = (down - new_top) * scale, (new_bottom - down) * scale
+    outside_top, outside_bottom = min(below, zero), min(above, zero)
 
     # Each body's own place along, and the opening's edges there; both clamped to what the old opening shows.
     u_along = maps[1, 0, 0] * along + maps[1, 0, 1] * down + maps[1, 0, 2]
@@ -236,20 +238,19 @@ def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_low
     u_top, u_bottom = _at(old_upper, (u_along - numbers[2]) * per_old), _at(old_lower, (u_along - numbers[2]) * per_old)
     l_along = maps[2, 0, 0] * along + maps[2, 0, 1] * down + maps[2, 0, 2]
     l_along = min(max(l_along, numbers[2]), numbers[3])
-    l_top, l_bottom = _at(old_upper, (l_along - numbers[2]) * per_old), _at(old_lower, (l_along - numbers[2]) * per_old)
+    l_bottom = _at(old_lower, (l_along - numbers[2]) * per_old)
     rigid_upper = maps[1, 1, 0] * along + maps[1, 1, 1] * down + maps[1, 1, 2]
     rigid_lower = maps[2, 1, 0] * along + maps[2, 1, 1] * down + maps[2, 1, 2]
     pull = one / np.float32(STRETCH)
-    upper = max(rigid_upper, u_top + below * pull)
-    lower = min(rigid_lower, l_bottom - above * pull)
+    below, above = max(below, zero), max(above, zero)
+    upper = max(rigid_upper, u_top + outside_top + below * pull)
+    lower = min(rigid_lower, l_bottom - outside_bottom - above * pull)
 
-    # Closing: the lips cover the inside; skull's content down to the seam, jaw's below it.
+    # Closing: the lips cover the inside; skull's content down to the seam, jaw's below it. Where both agree, neither moves.
     meet = u_top + numbers[5] * (u_bottom - u_top)
     soft = np.float32(SEAM_BLEND) * (numbers[3] - numbers[2])
     w = min(max((upper - meet) / soft + np.float32(0.5), zero), one)
-    upper_part = min(upper, meet)
-    lower_part = max(lower, l_top + numbers[5] * (l_bottom - l_top))
-    covered = upper_part + w * (lower_part - upper_part)
+    covered = upper + w * (lower - upper)
     covered_along = u_along + w * (l_along - u_along)
 
     # Opening wider than the old one: stretched, the dark rows most.
@@ -262,6 +263,8 @@ def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_low
     stretched = top + _stretched(share, excess, give) * (bottom - top)
     w = min(max((upper - lower) / (np.float32(0.08) * height + one), zero), one)
     down, along = covered + w * (stretched - covered), covered_along + w * (middle_along - covered_along)
+
+    down = min(max(down, top + outside_top), bottom - outside_bottom)
 
     missing = (np.float32(DARK_FROM) - height / max(wanted, np.float32(1))) / np.float32(DARK_FROM - DARK_BELOW)
     dark = min(max(missing, zero), one) * min(min(below, above) / np.float32(3), one) * np.float32(DARKNESS)

@@ -1,0 +1,387 @@
+"""Mouth and eye retrieval: descriptors, database, choice, the inside's map, light, and patches that show what they should."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from f2fcam.face.camera import Intrinsics
+from f2fcam.face.lighting import ambient
+from f2fcam.face.morphable import FaceModel, load_face_model
+from f2fcam.face.rigid import RigidTransform, so3_exp
+from f2fcam.face.state import Performance, Person
+from f2fcam.mouth import database as db
+from f2fcam.mouth import descriptor
+from f2fcam.mouth.aperture import APERTURES, PersonAperture, apertures
+from f2fcam.mouth.build import TrackedClip, build_databases
+from f2fcam.mouth.coverage import mouth_coverage
+from f2fcam.mouth.interior import COLUMNS, InsideMap, Rim, _inside_source, content, even_content
+from f2fcam.mouth.light import colour_match, gain_at, shading_ratio
+from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
+from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE
+
+FRAMES = 30
+SIZE = (360, 400)
+
+
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    return load_face_model()
+
+
+@pytest.fixture(scope="module")
+def person() -> Person:
+    camera = Intrinsics(700.0, SIZE[0] / 2, SIZE[1] / 2, *SIZE)
+    return Person(np.zeros(80, np.float32), np.zeros(80, np.float32), camera, np.zeros(76, np.float32))
+
+
+def performance(model: FaceModel, **weights: float) -> Performance:
+    expression = np.zeros(76, np.float32)
+    for name, weight in weights.items():
+        expression[model.expression_names.index(name)] = weight
+    pose = RigidTransform(
+        so3_exp(np.array([0.02, 0.05, 0.0])) @ np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 620.0])
+    )
+    return Performance(expression, pose, ambient(0.8))
+
+
+def act(model: FaceModel, k: int) -> Performance:
+    """A mouth that opens over the clip, and eyes that blink in its middle."""
+    blink = float(np.clip(1 - abs(k - 15) / 3, 0, 1))
+    return performance(model, jawOpen=0.8 * k / FRAMES, eyeBlinkLeft=blink, eyeBlinkRight=blink)
+
+
+def picture(model: FaceModel, person: Person, k: int) -> np.ndarray:
+    """Smooth noise, another one per frame, with a dark mouth: enough to recognise pixels by."""
+    noise = np.random.default_rng(k).uniform(90, 200, (SIZE[1] // 8, SIZE[0] // 8, 3)).astype(np.float32)
+    image = cv2.resize(noise, SIZE, interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+    shown = act(model, k)
+    points = model.geometry(person.identity, shown.expression)[model.loops["lips"]]
+    pixels = person.intrinsics.project(shown.camera_from_model.apply(points))
+    cv2.fillPoly(image, [pixels.astype(np.int32)], (30, 12, 12))
+    return image
+
+
+def detected(model: FaceModel, person: Person, shown: Performance) -> tuple[np.ndarray, np.ndarray]:
+    rows = model.rows(model.landmarks)
+    camera = shown.camera_from_model.apply(rows.positions(person.identity, shown.expression))
+    return person.intrinsics.project(camera), (camera[:, 2] - 620.0) * person.intrinsics.focal / 620.0
+
+
+@pytest.fixture(scope="module")
+def clip(model: FaceModel, person: Person) -> tuple[TrackedClip, list[np.ndarray]]:
+    shown = [act(model, k) for k in range(FRAMES)]
+    found = [detected(model, person, p) for p in shown]
+    tracked = TrackedClip(
+        shown,
+        np.stack([f[0] for f in found]).astype(np.float32),
+        np.stack([f[1] for f in found]).astype(np.float32),
+        np.ones(FRAMES, bool),
+    )
+    return tracked, [picture(model, person, k) for k in range(FRAMES)]
+
+
+@pytest.fixture(scope="module")
+def databases(model: FaceModel, person: Person, clip):
+    return build_databases(model, person, clip[0], enumerate(clip[1]))
+
+
+def test_halves_of_a_rim_run_from_right_to_left(model: FaceModel):
+    points = model.subdivide(model.mean)
+    for aperture in apertures(model).values():
+        upper, lower = (points[aperture.vertices[half]] for half in (aperture.upper, aperture.lower))
+        assert upper[0] == pytest.approx(lower[0])
+        assert upper[-1] == pytest.approx(lower[-1])
+        assert upper[0, 0] < upper[-1, 0]
+        assert upper[1:-1, 1].mean() >= lower[1:-1, 1].mean()
+        assert aperture.alpha.min() >= 0
+        assert (aperture.alpha[aperture.upper] > 0.99).all()
+        assert aperture.alpha.max() <= 1
+
+
+def test_a_patch_is_part_of_the_face(model: FaceModel, person: Person):
+    shown = performance(model, jawOpen=0.5, mouthSmileLeft=0.7, eyeBlinkLeft=0.5)
+    whole = person.intrinsics.project(shown.camera_from_model.apply(model.geometry(person.identity, shown.expression)))
+    rows = model.rows(model.landmarks).positions(person.identity, shown.expression)
+    for aperture in apertures(model).values():
+        geometry = PersonAperture(model, person, aperture)
+        placed = geometry.place(shown, np.zeros((len(aperture.landmarks), 2), np.float32))
+        np.testing.assert_allclose(placed.pixels, whole[aperture.vertices], atol=2e-2)
+        np.testing.assert_allclose(geometry.landmarks(shown.expression), rows[aperture.landmarks], atol=1e-3)
+
+
+def test_misfit_moves_the_patch(model: FaceModel, person: Person):
+    shown = performance(model)
+    geometry = PersonAperture(model, person, apertures(model)["mouth"])
+    none = np.zeros((len(geometry.aperture.landmarks), 2), np.float32)
+    shift = none + np.array([3.0, -2.0], np.float32)
+    still, moved = geometry.place(shown, none), geometry.place(shown, shift)
+    np.testing.assert_allclose(moved.pixels - still.pixels, np.broadcast_to(shift[:1], still.pixels.shape), atol=0.05)
+    inner = geometry.place(shown, none, shift)
+    opaque, edge = geometry.aperture.alpha > 0.999, geometry.aperture.alpha < 1e-3
+    assert (inner.pixels - still.pixels)[opaque].mean(axis=0) == pytest.approx([3, -2], abs=0.1)
+    assert np.abs(inner.pixels - still.pixels)[edge].mean() < 0.3
+
+
+def flat_rim(height: float, top: float = 0.0) -> Rim:
+    """An opening 63 px wide from (0, top) to (63, top + height) in picture axes."""
+    edge = np.full(COLUMNS, top, np.float32)
+    return Rim(np.eye(2, 3), 0.0, 63.0, edge, edge + np.float32(height))
+
+
+def source_of(inside: InsideMap, x: float, y: float) -> tuple[float, float]:
+    maps, numbers = inside.arrays()
+    sx, sy, _ = _inside_source(
+        np.float32(x), np.float32(y), maps, numbers,
+        inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
+    )  # fmt: skip
+    return float(sx), float(sy)
+
+
+@given(x=st.floats(1, 62), y=st.floats(0.5, 19.5))
+@settings(max_examples=60, deadline=None)
+def test_the_same_mouth_shows_its_own_inside(x: float, y: float):
+    inside = InsideMap(flat_rim(20), flat_rim(20), np.eye(2, 3), np.eye(2, 3), 1.0, even_content())
+    assert source_of(inside, x, y) == pytest.approx((x, y), abs=1e-3)
+
+
+def test_closing_lips_cover_teeth_that_stay_where_they_are():
+    jaw = np.array([[1.0, 0, 0], [0, 1, 12]])  # the jaw comes up by 12 of 20 px
+    inside = InsideMap(flat_rim(8), flat_rim(20), np.eye(2, 3), jaw, 1.0, even_content())
+    assert source_of(inside, 30, 3) == pytest.approx((30, 3), abs=1e-3)
+    assert source_of(inside, 30, 7.5)[1] <= 20.0
+
+
+@given(height=st.floats(2, 60), old=st.floats(2, 40), lift=st.floats(-10, 10), place=st.floats(0.01, 0.99))
+@settings(max_examples=150, deadline=None)
+def test_nothing_comes_from_beyond_the_old_rim(height: float, old: float, lift: float, place: float):
+    jaw = np.array([[1.0, 0, 0], [0, 1, old - height]])
+    inside = InsideMap(flat_rim(height, lift), flat_rim(old), np.eye(2, 3), jaw, 1.0, even_content())
+    _, y = source_of(inside, 30, lift + place * height)
+    assert -1e-3 <= y <= old + 1e-3
+
+
+def test_wider_opening_stretches_the_dark_and_not_the_teeth():
+    image = np.full((40, 64, 3), 220, np.uint8)
+    image[8:14] = 15
+    outline = flat_rim(20)
+    shows = content(image, outline, (0, 0))
+    assert 0.4 < shows.seam < 0.7
+    inside = InsideMap(flat_rim(30), outline, np.eye(2, 3), np.array([[1.0, 0, 0], [0, 1, -10]]), 1.0, shows)
+    ys = np.array([source_of(inside, 30, y)[1] for y in np.arange(0.5, 30)])
+    steps = np.diff(ys)
+    assert (steps > -1e-4).all()
+    teeth, dark = steps[(ys[:-1] < 6.5) | (ys[:-1] > 15.5)], steps[(ys[:-1] > 9) & (ys[:-1] < 13)]
+    assert 1 / teeth.mean() < 1.3
+    assert 1 / dark.mean() > 1.8
+
+
+def test_colour_match_finds_a_gain_that_varies_over_the_face():
+    rng = np.random.default_rng(1)
+    pixels = rng.uniform(0, 100, (300, 2)).astype(np.float32)
+    theirs = rng.uniform(0.1, 0.6, (300, 3)).astype(np.float32)
+    gain = np.exp(0.1 * (pixels[:, :1] - 50) / 50 + np.array([0.1, -0.05, 0.15], np.float32))
+    ours = theirs * gain
+    ours[::10] = 0.9  # a highlight is no light
+    np.testing.assert_allclose(gain_at(colour_match(theirs, ours, pixels), pixels), gain, rtol=0.06)
+    assert (gain_at(colour_match(theirs[:5], ours[:5], pixels[:5]), pixels) == 1).all()
+
+
+def test_shading_ratio_has_limits():
+    ratio = shading_ratio(np.array([0, 1, 9, 1], np.float32), np.array([1, 1, 1, -1], np.float32))
+    assert ratio.min() == pytest.approx(0.6)
+    assert ratio.max() == pytest.approx(1.6)
+    assert ratio[1] == 1
+
+
+def test_patterns_see_texture_and_not_brightness():
+    rng = np.random.default_rng(3)
+    image = cv2.resize(rng.integers(0, 200, (12, 16, 3), dtype=np.uint8), (96, 64), interpolation=cv2.INTER_CUBIC)
+    other = cv2.resize(rng.integers(0, 200, (24, 48, 3), dtype=np.uint8), (96, 64), interpolation=cv2.INTER_CUBIC)
+    here, brighter, elsewhere = (descriptor.local_binary_patterns(i) for i in (image, image + 40, other))
+    assert here.sum() == pytest.approx(1)
+    near, far = descriptor.chi_squared(here, np.stack([brighter, elsewhere]))
+    assert near < 0.05 < far <= 1
+
+
+def test_small_gaps_count_more_than_large_ones():
+    felt = descriptor.felt(np.array([[0.0] * 9, [1.0] * 9, [20.0] * 9, [21.0] * 9]), "mouth")
+    assert felt[1, 0] - felt[0, 0] > 3 * (felt[3, 0] - felt[2, 0]) > 0
+    assert felt[1, 4] - felt[0, 4] == pytest.approx(1)
+
+
+@given(turn=st.floats(-0.6, 0.6), shift=st.floats(-0.3, 0.3))
+@settings(max_examples=30, deadline=None)
+def test_gaze_does_not_depend_on_how_the_head_is_held(turn: float, shift: float):
+    xy = np.zeros((1, 478, 2))
+    xy[0, [263, 362, 473]] = [60, 0], [30, 0], [45 + 30 * shift, 3]
+    spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    assert descriptor.gaze(2.5 * xy @ spin.T + 7, "eye_left")[0] == pytest.approx([shift, 0.1], abs=1e-5)
+
+
+def test_unknown_rows_are_filled_from_both_sides():
+    filled = descriptor.fill_gaps(np.array([[0.0], [9.0], [9.0], [3.0]]), np.array([True, False, False, True]))
+    assert filled[:, 0] == pytest.approx([0, 1, 2, 3])
+
+
+def test_clusters_and_neighbours():
+    rng = np.random.default_rng(0)
+    middles = rng.uniform(-20, 20, (4, 6))
+    vectors = (middles[np.arange(80) % 4] + rng.normal(0, 0.3, (80, 6))).astype(np.float32)
+    cluster, medoids = db.k_medoids(vectors, 4)
+    assert len(medoids) == 4
+    assert all(len(set(cluster[k::4])) == 1 for k in range(4))
+    assert (cluster[medoids] == np.arange(4)).all()
+    near = db.nearest_neighbours(vectors, 5)
+    apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=2) + 1e9 * np.eye(80)
+    for row in (0, 37, 79):
+        assert set(near[row]) == set(np.argsort(apart[row])[:5])
+    alone, only = db.k_medoids(vectors[:1], 4)
+    assert list(alone) == [0] and list(only) == [0]
+    assert (db.nearest_neighbours(vectors[:1]) == 0).all()
+
+
+def test_database_is_stored_without_pickle(databases):
+    for name, database in databases.items():
+        stored = io.BytesIO()
+        np.savez_compressed(stored, **database.to_arrays())
+        stored.seek(0)
+        with np.load(stored, allow_pickle=False) as arrays:
+            again = db.ApertureDatabase.from_arrays(dict(arrays))
+        assert again.name == name
+        assert len(again) == FRAMES
+        assert (again.crop(7) == database.crop(7)).all()
+        broken = database.to_arrays()
+        with pytest.raises(ValueError):
+            db.ApertureDatabase.from_arrays(broken | {"neighbours": broken["neighbours"] + 1000})
+        with pytest.raises(ValueError):
+            db.ApertureDatabase.from_arrays(broken | {"pixels": broken["pixels"][:100]})
+        with pytest.raises(KeyError):
+            db.ApertureDatabase.from_arrays({k: v for k, v in broken.items() if k != "shape"})
+
+
+def test_crops_are_the_frames_pixels(databases, clip):
+    database = databases["mouth"]
+    for entry in (0, 29):
+        x, y = database.corner[entry]
+        width, height = database.size[entry]
+        assert (database.crop(entry) == clip[1][entry][y : y + height, x : x + width]).all()
+
+
+def shown_frames(model, person, databases, clip, displayed: int, wanted: Performance, count: int = 12):
+    """States and patches of a still target frame that is to wear a still expression."""
+    retoucher = Retoucher(model, person, databases)
+    state, out = RetouchState(), []
+    for k in range(count):
+        target = Displayed(displayed, clip[1][displayed], clip[0].performances[displayed])
+        state, patches = retoucher.retouch(state, target, wanted.expression, k / 30)
+        out.append((state, patches))
+    return out
+
+
+@pytest.mark.parametrize("wanted", [5, 24])
+def test_the_mouth_of_the_wanted_expression_is_found(model, person, databases, clip, wanted: int):
+    shown = shown_frames(model, person, databases, clip, 0, act(model, wanted))
+    entries = [state.openings["mouth"].entry for state, _ in shown]
+    assert abs(entries[-1] - wanted) <= 2
+    assert len(set(entries[4:])) == 1
+
+
+def test_a_blink_is_found(model, person, databases, clip):
+    open_eyed = shown_frames(model, person, databases, clip, 15, performance(model, jawOpen=0.4))
+    blinking = shown_frames(model, person, databases, clip, 2, act(model, 15))
+    for eye in ("eye_left", "eye_right"):
+        entry = open_eyed[-1][0].openings[eye].entry
+        assert abs(entry - 15) >= 3
+        assert abs(blinking[-1][0].openings[eye].entry - 15) <= 1
+    left, right = (open_eyed[-1][0].openings[eye].entry for eye in ("eye_left", "eye_right"))
+    assert abs(left - right) <= 2
+
+
+def test_same_expression_leaves_the_frame_alone(model, person, databases, clip):
+    for displayed in (0, 12, 29):
+        for state, patches in shown_frames(
+            model, person, databases, clip, displayed, clip[0].performances[displayed], 3
+        ):
+            assert patches == ()
+            assert all(state.openings[name].entry == DISPLAYED for name in APERTURES)
+
+
+def test_a_patch_of_the_frame_itself_is_its_pixels(model, person, databases, clip):
+    retoucher = Retoucher(model, person, databases)
+    wanted = clip[0].performances[20].expression.copy()
+    wanted[model.expression_names.index("jawOpen")] += 2e-4  # too little to move a pixel
+    state, patches = retoucher.retouch(
+        RetouchState(), Displayed(20, clip[1][20], clip[0].performances[20]), wanted, 0.0
+    )
+    assert state.openings["mouth"].entry == DISPLAYED
+    for patch in patches:
+        height, width = patch.alpha.shape
+        under = clip[1][20][patch.y : patch.y + height, patch.x : patch.x + width]
+        opaque = patch.alpha > 0
+        assert opaque.sum() > 500
+        error = (patch.rgb[opaque].astype(float) - under[opaque]) ** 2
+        assert 10 * np.log10(255**2 / max(error.mean(), 1e-9)) > 45
+
+
+def test_a_change_of_frame_fades_on_time(model, person, databases, clip):
+    retoucher = Retoucher(model, person, databases)
+    shut, wide = act(model, 1).expression, act(model, 28).expression
+    target = Displayed(0, clip[1][0], clip[0].performances[0])
+    state, closed = retoucher.retouch(RetouchState(), target, shut, 0.0)
+    state, _ = retoucher.retouch(state, target, wide, 0.04)
+    first = state.openings["mouth"]
+    assert first.previous != NONE and first.mix == 0
+    state, _ = retoucher.retouch(state, target, wide, 0.04 + FADE_S / 2)
+    assert state.openings["mouth"].mix == pytest.approx(0.5)
+    state, patches = retoucher.retouch(state, target, wide, 0.041 + FADE_S)
+    assert state.openings["mouth"].previous == NONE
+    assert state.openings["mouth"].entry == first.entry
+    dark = [(p.rgb[p.alpha > 250].max(axis=1) < 45).mean() for p in (closed[0], patches[0])]
+    assert dark[1] > dark[0] + 0.1
+
+
+def test_state_is_a_value(model, person, databases, clip):
+    retoucher = Retoucher(model, person, databases)
+    target = Displayed(3, clip[1][3], clip[0].performances[3])
+    expression = act(model, 22).expression
+    state, _ = retoucher.retouch(RetouchState(), target, act(model, 10).expression, 0.0)
+    one, a = retoucher.retouch(state, target, expression, 0.05)
+    retoucher.retouch(state, target, act(model, 2).expression, 0.05)
+    other, b = retoucher.retouch(state, target, expression, 0.05)
+    assert one == other
+    assert all((p.rgb == q.rgb).all() and (p.alpha == q.alpha).all() for p, q in zip(a, b, strict=True))
+
+
+def test_frames_that_were_not_tracked_are_left_out(model, person, clip):
+    usable = clip[0].usable.copy()
+    usable[10:20] = False
+    built = build_databases(model, person, replace(clip[0], usable=usable), enumerate(clip[1]))
+    assert not set(range(10, 20)) & set(built["mouth"].frames.tolist())
+    assert len(built["mouth"]) == FRAMES - 10
+    assert built["mouth"].entry_of(12) == -1
+    shown = shown_frames(model, person, built, clip, 12, act(model, 13), 2)
+    assert np.isfinite([p.rgb.mean() for p in shown[-1][1]]).all()
+
+
+def test_no_entries_at_all_shows_the_frame_itself(model, person, clip):
+    built = build_databases(model, person, clip[0], [])
+    shown = shown_frames(model, person, built, clip, 4, act(model, 20), 2)
+    assert all(shown[-1][0].openings[name].entry == DISPLAYED for name in APERTURES)
+    assert len(shown[-1][1]) == 3
+
+
+def test_coverage_says_what_is_missing():
+    rng = np.random.default_rng(0)
+    rich = mouth_coverage(rng.uniform(0, 0.32, 4000), 0.6 + rng.uniform(-0.14, 0.14, 4000))
+    assert rich.score > 0.95 and rich.missing == ()
+    poor = mouth_coverage(np.abs(rng.normal(0, 0.01, 400)), 0.6 + rng.normal(0, 0.01, 400))
+    assert poor.score < 0.4
+    assert any("open wide" in text for text in poor.missing)
+    assert mouth_coverage(np.zeros(0), np.zeros(0)).score < 0.2
