@@ -15,7 +15,6 @@ from f2fcam.render.shade import (
     LARGEST_RATIO,
     LUMINANCE,
     SMALLEST_RATIO,
-    carry_gain,
     encoded_gain,
     shade_uncertain,
     smooth_gain,
@@ -64,15 +63,6 @@ def test_no_ratio_goes_beyond_the_limits() -> None:
     found = gains(new, old, harsh)
     assert found.max() == pytest.approx(LARGEST_RATIO ** (1 / 2.4), rel=1e-4)
     assert found.min() == pytest.approx(SMALLEST_RATIO ** (1 / 2.4), rel=1e-4)
-
-
-def test_carried_gains_are_averages_faded_by_weight() -> None:
-    operator = sparse.csr_matrix(np.float32([[1, 0, 0], [0.5, 0.5, 0], [0, 0.25, 0.75]]))
-    gain0, out = np.float32([1.2, 0.8, 1.0]), np.empty(3, np.float32)
-    carry_gain(operator.indptr, operator.indices, operator.data, gain0, np.float32([1, 1, 0.5]), out)
-    np.testing.assert_allclose(out, [1.2, 1.0, 1 + 0.5 * (0.95 - 1)], rtol=1e-6)
-    carry_gain(operator.indptr, operator.indices, operator.data, gain0, np.zeros(3, np.float32), out)
-    np.testing.assert_array_equal(out, 1)
 
 
 def test_smoothing_keeps_a_constant_and_spreads_a_spike() -> None:

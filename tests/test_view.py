@@ -16,7 +16,7 @@ from f2fcam.face.state import Performance, Person
 from f2fcam.render.composite import Patch
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.render.membrane import NECK_REACH
-from f2fcam.render.view import MOUTH, TargetView, Workspace, render_frame
+from f2fcam.render.view import MOUTH, TargetView, Workspace, _carry, render_frame
 from f2fcam.render.warp import MARGIN
 
 SIZE = (320, 360)
@@ -167,3 +167,24 @@ def test_other_frame_sizes_scale_the_camera(model: FaceModel, workspace: Workspa
     assert rendered.rgb.shape == large.shape
     small = render_frame(view, acting(model, jawOpen=0.6), workspace)
     np.testing.assert_allclose(np.array(rendered.region) / 2, small.region, atol=4)
+
+
+def test_both_meshes_are_carried_and_projected_and_gains_fade_by_weight(model: FaceModel) -> None:
+    random = np.random.default_rng(5)
+    operator = model.subdivision(2)
+    count, columns = operator.shape
+    coarse = random.normal(0, 40, (columns, 8)).astype(np.float32)
+    coarse[:, [2, 5]] += 600
+    weight = random.random(count).astype(np.float32)
+    weight[:10] = 0
+    old, new = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
+    old_pixels, new_pixels, gain = (np.empty(shape, np.float32) for shape in ((count, 2), (count, 2), (count,)))
+    _carry(
+        operator.indptr, operator.indices, operator.data, coarse, CAMERA.focal, CAMERA.center_x, CAMERA.center_y,
+        weight, old, old_pixels, new, new_pixels, gain,
+    )  # fmt: skip
+    for points, pixels, part in ((old, old_pixels, coarse[:, :3]), (new, new_pixels, coarse[:, 3:6])):
+        np.testing.assert_allclose(points, operator @ part, atol=1e-3)
+        np.testing.assert_allclose(pixels, CAMERA.project(points), atol=1e-2)
+    np.testing.assert_allclose(gain, 1 + weight * (operator @ coarse[:, 6] - 1), atol=1e-3)
+    np.testing.assert_array_equal(gain[:10], 1)

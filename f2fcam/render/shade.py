@@ -82,16 +82,6 @@ def smooth_gain(gain, triangles, passes, memory):
             gain[i] = memory[i, 0] / memory[i, 1]
 
 
-@njit("void(i4[::1], i4[::1], f4[::1], f4[::1], f4[::1], f4[::1])", nogil=True, cache=True, fastmath=True)
-def carry_gain(indptr, indices, data, gain0, weight, out):
-    """Level-0 gains (m,) to the drawn level (n,) by a CSR operator; 1 where `weight` (n,) is 0."""
-    for i in range(len(out)):
-        gain = np.float32(0)
-        for k in range(indptr[i], indptr[i + 1]):
-            gain += data[k] * gain0[indices[k]]
-        out[i] = np.float32(1) + weight[i] * (gain - np.float32(1))
-
-
 def shade_uncertain(
     operator: sparse.csr_matrix,
     normals0: Float32[np.ndarray, "m 3"],

@@ -20,7 +20,7 @@ from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
 from f2fcam.render.membrane import NECK_REACH
 from f2fcam.render.rims import ramp, rim_distance
 from f2fcam.render.scratch import Scratch
-from f2fcam.render.shade import GAIN_SMOOTHING, Appearance, carry_gain, encoded_gain, shade_uncertain, smooth_gain
+from f2fcam.render.shade import GAIN_SMOOTHING, Appearance, encoded_gain, shade_uncertain, smooth_gain
 from f2fcam.render.warp import MARGIN, Aperture, Warper, vertex_attributes
 
 MOUTH, EYE_LEFT, EYE_RIGHT = 1, 2, 3
@@ -28,6 +28,9 @@ MOUTH, EYE_LEFT, EYE_RIGHT = 1, 2, 3
 
 LEVEL = 2
 """Subdivision level that is drawn: lip and lid borders need it."""
+
+COARSE_COLUMNS = 8
+"""Numbers per level-0 vertex that are carried to the drawn level together."""
 
 MOVING_PX = 0.05
 """A vertex that moves less does not widen the region that is drawn."""
@@ -130,6 +133,15 @@ class Surface:
     normals0: Float32[np.ndarray, "m 3"]
 
 
+@dataclass(frozen=True, slots=True)
+class Surfaces:
+    """The frame's own mesh and the one to be shown, with the change of light between them (`shade.encoded_gain`)."""
+
+    old: Surface
+    new: Surface
+    gain: Float32[np.ndarray, " n"]
+
+
 def render_frame(
     target: TargetView,
     expression: Float32[np.ndarray, " 76"],
@@ -140,11 +152,11 @@ def render_frame(
     """Show the target's frame with another expression: same pose, light, hair and background."""
     height, width = target.rgb.shape[:2]
     camera = _camera_of(target.person.intrinsics, width, height)
-    old = _surface("old", target, target.performance.expression, camera, workspace)
-    new = _surface("new", target, expression, camera, workspace)
+    surfaces = _surfaces(target, expression, camera, workspace)
+    old, new = surfaces.old, surfaces.new
     face_height = float(workspace.face_height_mm * camera.focal / target.performance.camera_from_model.translation[2])
     region = _changed_region(old, new, workspace, camera, face_height, appearance)
-    attributes, texture = _attributes(target, old, new, appearance, camera, workspace)
+    attributes, texture = _attributes(target, surfaces, appearance, camera, workspace)
     fragments = workspace.rasterizer.rasterize(new.points, workspace.triangles, camera, region)
     apertures = _apertures(target, expression, old, new, camera, workspace)
     field = workspace.warper.build(fragments, workspace.triangles, attributes, apertures, face_height)
@@ -160,27 +172,74 @@ def _camera_of(intrinsics: Intrinsics, width: int, height: int) -> Intrinsics:
     return intrinsics.scaled(width / intrinsics.width)
 
 
-def _surface(
-    name: str, target: TargetView, expression: np.ndarray, camera: Intrinsics, workspace: Workspace
-) -> Surface:
-    model, take = workspace.model, workspace.scratch.take
-    shape = workspace.rest_shape(target.person) + (workspace.expressions @ np.asarray(expression, np.float32))
-    points0 = target.performance.camera_from_model.apply(shape.reshape(-1, 3)).astype(np.float32)
-    normals0 = take(f"{name} normals", points0.shape)
-    vertex_normals(points0, workspace.triangles0, normals0)
-    count = len(workspace.face_weight)
-    points = model.subdivide(points0, LEVEL, out=take(f"{name} points", (count, 3)))
-    pixels = take(f"{name} pixels", (count, 2))
-    _project(points, camera.focal, camera.center_x, camera.center_y, pixels)
-    return Surface(points, pixels, normals0)
+def _surfaces(target: TargetView, expression: np.ndarray, camera: Intrinsics, workspace: Workspace) -> Surfaces:
+    """Both meshes at once: reading the subdivision operator costs more than what is multiplied by it."""
+    take, operator, count = workspace.scratch.take, workspace.operator, len(workspace.face_weight)
+    coarse = take("coarse", (len(workspace.model.mean), COARSE_COLUMNS))
+    normals = []
+    for number, weights in enumerate((target.performance.expression, expression)):
+        shape = workspace.rest_shape(target.person) + (workspace.expressions @ np.asarray(weights, np.float32))
+        points0 = target.performance.camera_from_model.apply(shape.reshape(-1, 3)).astype(np.float32)
+        normals.append(take(f"normals{number}", points0.shape))
+        vertex_normals(points0, workspace.triangles0, normals[-1])
+        coarse[:, 3 * number : 3 * number + 3] = points0
+    gain0, memory = take("gain0", (len(coarse),)), take("gain memory", (len(coarse), 2))
+    encoded_gain(normals[1], normals[0], np.ascontiguousarray(target.performance.lighting, np.float32), gain0)
+    smooth_gain(gain0, workspace.triangles0, GAIN_SMOOTHING, memory)
+    coarse[:, 6], coarse[:, 7] = gain0, 0
+    old = Surface(take("old points", (count, 3)), take("old pixels", (count, 2)), normals[0])
+    new = Surface(take("new points", (count, 3)), take("new pixels", (count, 2)), normals[1])
+    gain = take("gain", (count,))
+    _carry(
+        operator.indptr, operator.indices, operator.data, coarse, camera.focal, camera.center_x, camera.center_y,
+        workspace.light_weight, old.points, old.pixels, new.points, new.pixels, gain,
+    )  # fmt: skip
+    return Surfaces(old, new, gain)
 
 
-@njit("void(f4[:,::1], f8, f8, f8, f4[:,::1])", nogil=True, cache=True, fastmath=True)
-def _project(points, focal, center_x, center_y, out):
-    for i in range(len(out)):
-        scale = np.float32(focal) / points[i, 2]
-        out[i, 0] = points[i, 0] * scale + np.float32(center_x)
-        out[i, 1] = points[i, 1] * scale + np.float32(center_y)
+@njit(
+    "void(i4[::1], i4[::1], f4[::1], f4[:,::1], f8, f8, f8, f4[::1],"
+    " f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _carry(
+    indptr,
+    indices,
+    data,
+    coarse,
+    focal,
+    center_x,
+    center_y,
+    weight,
+    old_points,
+    old_pixels,
+    new_points,
+    new_pixels,
+    gain,
+):
+    """Level-0 columns (old position, new position, gain) to the drawn level by a CSR operator, and projected.
+
+    The gain is 1 where `weight` (n,) is 0. Eight columns are one vector of the processor.
+    """
+    f, x0, y0 = np.float32(focal), np.float32(center_x), np.float32(center_y)
+    total = np.empty(COARSE_COLUMNS, np.float32)
+    for i in range(len(weight)):
+        for c in range(COARSE_COLUMNS):
+            total[c] = np.float32(0)
+        for k in range(indptr[i], indptr[i + 1]):
+            w, j = data[k], np.uint64(indices[k])
+            for c in range(COARSE_COLUMNS):
+                total[c] += w * coarse[j, c]
+        for c in range(3):
+            old_points[i, c] = total[c]
+            new_points[i, c] = total[3 + c]
+        scale = f / total[2]
+        old_pixels[i, 0], old_pixels[i, 1] = total[0] * scale + x0, total[1] * scale + y0
+        scale = f / total[5]
+        new_pixels[i, 0], new_pixels[i, 1] = total[3] * scale + x0, total[4] * scale + y0
+        gain[i] = np.float32(1) + weight[i] * (total[6] - np.float32(1))
 
 
 def _changed_region(
@@ -209,21 +268,17 @@ def _moving_box(old, new, weight):
 
 
 def _attributes(
-    target: TargetView, old: Surface, new: Surface, appearance: Appearance, camera: Intrinsics, workspace: Workspace
+    target: TargetView, surfaces: Surfaces, appearance: Appearance, camera: Intrinsics, workspace: Workspace
 ) -> tuple[np.ndarray, np.ndarray]:
     """What `Warper.build` interpolates, and what `shade_uncertain` gives for the vertices that the frame does not know."""
     take, operator = workspace.scratch.take, workspace.operator
-    count = len(new.points)
+    old, new, count = surfaces.old, surfaces.new, len(surfaces.gain)
     lighting = np.ascontiguousarray(target.performance.lighting, np.float32)
-    gain0, gain = take("gain0", (len(new.normals0),)), take("gain", (count,))
-    encoded_gain(new.normals0, old.normals0, lighting, gain0)
-    smooth_gain(gain0, workspace.triangles0, GAIN_SMOOTHING, take("gain memory", (len(gain0), 2)))
-    carry_gain(operator.indptr, operator.indices, operator.data, gain0, workspace.light_weight, gain)
     albedo = target.person.vertex_albedo
     visibility = _visibility(target, old, camera, workspace) if albedo is not None else workspace.all_visible
     attributes, texture = take("attributes", (count, 5)), take("texture", (count, 4))
     vertex_attributes(
-        old.pixels, new.pixels, workspace.triangles, gain, visibility,
+        old.pixels, new.pixels, workspace.triangles, surfaces.gain, visibility,
         workspace.face_weight, workspace.texture_weight, attributes,
     )  # fmt: skip
     if appearance == "model":
