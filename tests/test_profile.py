@@ -217,7 +217,9 @@ def test_export_and_import(root: Path, tmp_path: Path):
     store.import_profile(file, other, replace=True)
 
 
-@pytest.mark.parametrize("entry", ["../evil", "/etc/evil", "alice/../evil", "alice/a/b", "alice\\evil", "alice/.hidden", "evil"])
+@pytest.mark.parametrize(
+    "entry", ["../evil", "/etc/evil", "alice/../evil", "alice/a/b", "alice\\evil", "alice/.hidden", "evil"]
+)
 def test_import_refuses_paths_that_lead_out(root: Path, tmp_path: Path, entry: str):
     make_profile(root)
     file = store.export_profile("alice", tmp_path, root)

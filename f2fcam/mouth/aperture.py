@@ -199,7 +199,7 @@ class PersonAperture:
 
     def _subdivided(self, coarse: Float32[np.ndarray, "c 3"]) -> Float32[np.ndarray, "v 3"]:
         operator = self.aperture.operator
-        out = np.empty((operator.shape[0], 3), np.float32)
+        out = np.empty((len(self.aperture.vertices), 3), np.float32)
         sparse_times_points(operator.indptr, operator.indices, operator.data, coarse, out)
         return out
 

@@ -54,7 +54,7 @@ class Shell:
 
 def hair_shells(model: FaceModel, look: Look, fine: bool) -> list[Shell]:
     """The cap and the layers around it, inside out; `fine` for more layers."""
-    count = model.subdivision(1).shape[0]
+    count = model.levels[1].count
     points = model.subdivide(model.mean)[:count]  # a vertex keeps its number from level to level
     ears = np.maximum(model.regions["ear_left"], model.regions["ear_right"])[:count] / np.float32(255)
     depth = hairline(points, ears, look.hair_style == "long")
