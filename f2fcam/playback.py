@@ -30,7 +30,9 @@ FLOORS = {"turn": 0.006, "shift": 0.7, "face": 0.15, "light": 0.02, "body": 0.00
 """Radians, millimetres, expression distance, light and picture differences that nobody sees; the least limits."""
 TURN_REACH = 0.15
 """Radians of head turn that weigh as much as a change of the picture by `1 / STEADINESS` limits."""
-STEADINESS, CHANGE_LIMIT = 0.15, 4.0
+STEADINESS, CHANGE_LIMIT = 0.04, 4.0
+FREE_STEP = 6
+"""Frames by which the clip may be wound on or back from one picture to the next: its own motion, faster."""
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 """Rotation of a frontal head."""
 
@@ -160,7 +162,7 @@ def _jumps(
     half = len(WINDOW) // 2
     count = len(joint)
     if count <= 2 * half + 1:
-        return (np.zeros(0, np.int32),) * 2 + (np.zeros(0, np.float32),)
+        return np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32)
     # Row r stacks the frames r - half .. r + half - 1: those before a cut in front of r, and those after it.
     rows = np.arange(half, count - half + 1)
     stack = np.concatenate([np.sqrt(w) * joint[rows - half + k] for k, w in enumerate(WINDOW)], axis=1)
@@ -191,7 +193,9 @@ def _jumps(
     start, end, cost = start[allowed], end[allowed], cost[allowed]
     best = _thin(start, end, cost)
     start, end, cost = start[best], end[best], cost[best]
-    alive = _sustaining(start, end)
+    alive = _sustaining(start, end, time_s, LEAST_STAY_S)
+    if not alive.any():
+        alive = _sustaining(start, end, time_s, 0.0)
     return start[alive], end[alive], cost[alive]
 
 
@@ -207,12 +211,11 @@ def _thin(start: np.ndarray, end: np.ndarray, cost: np.ndarray) -> np.ndarray:
     return np.array(sorted(taken, key=lambda k: (int(start[k]), float(cost[k]))), np.int64)
 
 
-def _sustaining(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Which jumps land where another jump still lies ahead, again and again."""
+def _sustaining(start: np.ndarray, end: np.ndarray, time_s: np.ndarray, stay_s: float) -> np.ndarray:
+    """Which jumps land at least `stay_s` before another such jump, again and again."""
     alive = np.ones(len(start), bool)
     while alive.any():
-        last = start[alive].max()
-        kept = alive & (end <= last)
+        kept = alive & (time_s[end] <= time_s[start[alive].max()] - stay_s)
         if (kept == alive).all():
             break
         alive = kept
@@ -322,6 +325,7 @@ def nearest(
     cost = np.sqrt(((playback.turn - wanted) ** 2).sum(axis=1)) / np.float32(TURN_REACH)
     if state.started:
         change = np.sqrt(((playback.features - playback.features[state.frame]) ** 2).sum(axis=1))
+        change[max(state.frame - FREE_STEP, 0) : state.frame + FREE_STEP + 1] = 0
         cost = cost + np.float32(STEADINESS) * np.minimum(change, np.float32(CHANGE_LIMIT))
     frame = int(cost.argmin())
     return replace(state, frame=frame, since_s=time_s, started=True, jump=-1), frame
