@@ -168,7 +168,8 @@ def show(
     start = retouched = time.perf_counter()
     times = dict(timings or {}) | {"mouth": 0.0}
     own = target.view.performance.expression
-    mask = workspace.mask(target.view.rgb.shape[:2])
+    height, width = target.view.rgb.shape[:2]
+    mask = workspace.mask((height, width))
     if acted.expression is None or acted.strength < LEAST_STRENGTH or not target.usable:
         expression, rgb = own, target.view.rgb
     else:

@@ -181,7 +181,7 @@ def _one_euro(
     if last is None or speed is None or elapsed_s <= 0:
         return measured.copy(), np.zeros_like(measured)
     now = (measured - last) / np.float32(elapsed_s)
-    speed = speed + _share(SPEED_CUTOFF_HZ, elapsed_s) * (now - speed)
+    speed = np.asarray(speed + _share(SPEED_CUTOFF_HZ, elapsed_s) * (now - speed))
     # The faster of both: the smoothed speed alone would let the first frame of a blink lag.
     fastest = np.maximum(np.abs(speed), np.abs(now) * np.float32(0.5))
     share = _share(CUTOFF_HZ + CUTOFF_SLOPE * fastest, elapsed_s)
