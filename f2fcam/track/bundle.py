@@ -51,14 +51,14 @@ class BundleConfig:
     """
 
     color: float = 1.0
-    landmark: tuple[float, ...] = (1.0, 0.1, 0.02)
+    landmark: tuple[float, ...] = (1.0, 0.1, 0.005)
     identity: float = 2e-4
     albedo: float = 1e-3
     expression: float = 1e-3
-    texture_sigma: float = 0.3
+    texture_sigma: float = 0.6
     focal_sigma: float = 0.25
     face_px: tuple[float, ...] = (60.0, 120.0, 200.0)
-    steps: tuple[int, ...] = (12, 10, 6)
+    steps: tuple[int, ...] = (12, 10, 12)
     cg_steps: int = 6
     samples: int = 3000
     shape_from_shading: bool = True
