@@ -6,6 +6,7 @@ does the next thing. At its end the camera is told to stop by SIGTERM, as a user
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -115,9 +116,11 @@ class Asker:
 
 
 @pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / "run"))
-    return tmp_path / "run"
+    yield tmp_path / "run"
+    with contextlib.suppress(F2FError):  # a failed test must not leave a detached camera running
+        request("stop")
 
 
 def play(
