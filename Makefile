@@ -13,7 +13,7 @@ export NUMBA_NUM_THREADS ?= 1
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2 --dist loadfile
 SECONDS ?=
-DEMO_ARGS ?= $(if $(SECONDS),--seconds $(SECONDS) --no-browser)
+DEMO_ARGS ?= $(if $(SECONDS),--seconds $(SECONDS))
 
 .PHONY: demo test check bench e2e clean setup format
 
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml tools/setup.sh
 	PYTHON=$(PYTHON) VENV=$(VENV) bash tools/setup.sh
 	@touch $@
 
-# make demo SECONDS=20 stops by itself and opens no browser.
+# The address to watch at is printed; make demo SECONDS=20 stops by itself.
 demo: $(STAMP)
 	$(BIN)/f2fcam start --profile alice --source synthetic --sink preview --foreground $(DEMO_ARGS)
 
