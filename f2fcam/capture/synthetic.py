@@ -13,7 +13,7 @@ from f2fcam.synthetic.clip import SyntheticClip
 from f2fcam.synthetic.person import SyntheticPerson
 from f2fcam.synthetic.scene import Camera
 
-DEFAULT_PERSON = 0
+DEFAULT_PERSON = 9
 
 
 class SyntheticSource:
