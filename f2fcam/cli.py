@@ -285,9 +285,13 @@ def bench(
         _require_file(source)
     profiles = profiles or _configured_profiles(load_config())
     from f2fcam.bench import run_bench
+    from f2fcam.benchmark.tables import tables
 
-    result = run_bench(profile=profile, profiles=profiles, size=picture, source=source, log=log)
-    _answer(_fields(result), as_json, str(_fields(result).get("summary", "")))
+    with _progress(as_json) as progress:
+        result = run_bench(profile=profile, profiles=profiles, size=picture, source=source, log=log, progress=progress)
+    for table in [] if as_json else tables(result):
+        out.print(table)
+    _answer(result, as_json, str(result["summary"]))
 
 
 @profile_app.command("list")

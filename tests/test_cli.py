@@ -198,21 +198,21 @@ def test_evaluate_and_bench_pass_everything_on(
 
 
 def test_profile_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    make_profile(tmp_path / "p")
+    make_profile(tmp_path / "p", "bob")
     where = ["--profiles", str(tmp_path / "p")]
     assert cli.run(["profile", "list", "--json", *where]) == 0
     (entry,) = [e for e in json.loads(capsys.readouterr().out)["profiles"] if not e["bundled"]]
-    assert (entry["name"], entry["subject"], entry["fault"]) == ("alice", "Alice", None)
+    assert (entry["name"], entry["subject"], entry["fault"]) == ("bob", "Alice", None)
     assert cli.run(["profile", "list", *where]) == 0
-    assert "alice" in capsys.readouterr().out
-    assert cli.run(["profile", "show", "alice", "--json", *where]) == 0
+    assert "bob" in capsys.readouterr().out
+    assert cli.run(["profile", "show", "bob", "--json", *where]) == 0
     assert json.loads(capsys.readouterr().out)["consent"]["subject"] == "Alice"
-    assert cli.run(["profile", "show", "alice", *where]) == 0
-    assert cli.run(["profile", "export", "alice", str(tmp_path / "a.zip"), *where]) == 0
-    assert cli.run(["profile", "delete", "alice", *where]) == 0
-    assert cli.run(["profile", "show", "alice", *where]) == 4
+    assert cli.run(["profile", "show", "bob", *where]) == 0
+    assert cli.run(["profile", "export", "bob", str(tmp_path / "a.zip"), *where]) == 0
+    assert cli.run(["profile", "delete", "bob", *where]) == 0
+    assert cli.run(["profile", "show", "bob", *where]) == 4
     assert cli.run(["profile", "import", str(tmp_path / "a.zip"), *where]) == 0
-    assert cli.run(["profile", "show", "alice", *where]) == 0
+    assert cli.run(["profile", "show", "bob", *where]) == 0
 
 
 def test_commands_for_a_camera_that_does_not_run(capsys: pytest.CaptureFixture[str]):

@@ -24,7 +24,7 @@ LAYERS = (
     ("mouth", "playback"),
     ("reenact",),
     ("source_person", "target_clip", "enrolled_clip", "enrolled_pictures", "render_file", "enroll", "pipeline"),
-    ("engine", "evaluation", "evaluate", "bench", "doctor", "warmup", "engine_process", "live"),
+    ("engine", "evaluation", "evaluate", "bench", "benchmark", "doctor", "warmup", "engine_process", "live"),
     ("supervisor", "daemon"),
     ("cli", "__main__"),
 )
