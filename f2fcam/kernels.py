@@ -91,6 +91,12 @@ def cache_folder(root: Path) -> Path:
     return root / f"kernels-{digest.hexdigest()[:16]}"
 
 
+def one_thread_each() -> None:
+    """Keep BLAS and OpenMP from starting pools, unless the user asks for them: stages have threads of their own."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
 def prepare_cache() -> None:
     """Point numba at our cache, unless the user has chosen one or numba is loaded already."""
     if "NUMBA_CACHE_DIR" in os.environ or "numba" in sys.modules:

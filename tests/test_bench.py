@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 from rich.console import Console
 
 from f2fcam import bench
@@ -15,6 +16,9 @@ from f2fcam.benchmark import yardsticks
 from f2fcam.benchmark.chain import Live, Replay, Row, Spans, spread, to_and_fro
 from f2fcam.benchmark.tables import tables
 from f2fcam.errors import F2FError
+from f2fcam.progress import Silent
+from f2fcam.track import bundle, energy, samples
+from f2fcam.warmup import warm_up
 from tests import enrolled
 
 
@@ -105,3 +109,23 @@ def test_the_whole_bench_answers_every_key(tmp_path, monkeypatch: pytest.MonkeyP
     with Console(record=True, width=100) as console:
         console.print(*tables(result))
     assert "landmarks" in console.export_text()
+
+
+def test_warming_up_uses_every_kernel_that_compiles_at_its_first_use():
+    stages: list[str] = []
+
+    class Listening(Silent):
+        def stage(self, name: str):
+            stages.append(name)
+            return super().stage(name)
+
+    warm_up(Listening())
+    assert stages == ["Compiling", "Trying out"]
+    kernels = [
+        value
+        for module in (energy, samples, bundle)
+        for value in vars(module).values()
+        if isinstance(value, Dispatcher) and value.targetoptions.get("nogil") and value is not energy.encode_with_slope
+    ]  # that one is called by kernels only
+    assert len(kernels) >= 9
+    assert all(kernel.signatures for kernel in kernels)
