@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from numba import njit
-from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.ndimage import gaussian_filter1d
 
 from f2fcam.mouth.aperture import Aperture, Placed, affine
 from f2fcam.render import Fragments
@@ -34,6 +34,9 @@ STIFFEST = 0.06
 DARK_BELOW, DARK_FROM = 0.10, 0.35
 """Old over new height of an opening: below the one the inside is the cavity's darkness, above the other as retrieved."""
 DARKNESS = 0.8
+_gaussian = np.exp(-0.5 * (np.arange(-6, 7) / 1.5) ** 2)
+SMOOTHING = _gaussian / _gaussian.sum()
+"""Along an edge, columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +85,48 @@ def rim(placed: Placed, aperture: Aperture, mask: UInt8[np.ndarray, "h w"], corn
     along /= max(float(np.linalg.norm(along)), 1e-6)
     turn = np.array([along, [-along[1], along[0]]])
     to_axes = np.column_stack([turn, -turn @ upper[0]])
-    y, x = np.nonzero(mask)
-    if len(x) < 2 * SMALLEST_GAP_PX:
+    tops, bottoms, ends = np.empty(COLUMNS), np.empty(COLUMNS), np.empty(2)
+    if _edges(np.ascontiguousarray(mask), *corner, to_axes, ends, tops, bottoms) < 2 * SMALLEST_GAP_PX:
         return _shut(to_axes, upper, lower)
-    seen = np.column_stack([x + 0.5 + corner[0], y + 0.5 + corner[1]]) @ turn.T + to_axes[:, 2]
-    first, last = float(seen[:, 0].min()) - 0.5, float(seen[:, 0].max()) + 0.5
-    column = np.clip(((seen[:, 0] - first) / (last - first) * COLUMNS).astype(int), 0, COLUMNS - 1)
-    tops, bottoms = np.full(COLUMNS, np.inf), np.full(COLUMNS, -np.inf)
-    np.minimum.at(tops, column, seen[:, 1] - 0.5)
-    np.maximum.at(bottoms, column, seen[:, 1] + 0.5)
     known = np.flatnonzero(np.isfinite(tops))
     every = np.arange(COLUMNS)
     tops, bottoms = np.interp(every, known, tops[known]), np.interp(every, known, bottoms[known])
-    return Rim(to_axes, first, last, _smooth(tops), _smooth(bottoms))
+    return Rim(to_axes, float(ends[0]), float(ends[1]), _smooth(tops), _smooth(bottoms))
+
+
+@njit("i8(u1[:,::1], i8, i8, f8[:,::1], f8[::1], f8[::1], f8[::1])", nogil=True, cache=True)
+def _edges(mask, x0, y0, to_axes, ends, tops, bottoms):
+    """Where the masked pixels begin and end: along, and down per column (infinite where there is none). Their number."""
+    count = 0
+    ends[0], ends[1] = np.inf, -np.inf
+    tops[:] = np.inf
+    bottoms[:] = -np.inf
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            if mask[y, x] > 0:
+                count += 1
+                along = to_axes[0, 0] * (x + 0.5 + x0) + to_axes[0, 1] * (y + 0.5 + y0) + to_axes[0, 2]
+                ends[0], ends[1] = min(ends[0], along - 0.5), max(ends[1], along + 0.5)
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            if mask[y, x] > 0:
+                px, py = x + 0.5 + x0, y + 0.5 + y0
+                along = to_axes[0, 0] * px + to_axes[0, 1] * py + to_axes[0, 2]
+                down = to_axes[1, 0] * px + to_axes[1, 1] * py + to_axes[1, 2]
+                column = min(max(int((along - ends[0]) / (ends[1] - ends[0]) * COLUMNS), 0), COLUMNS - 1)
+                tops[column] = min(tops[column], down - 0.5)
+                bottoms[column] = max(bottoms[column], down + 0.5)
+    return count
 
 
 def _smooth(line: np.ndarray) -> np.ndarray:
-    """Pixel steps taken out."""
-    return gaussian_filter1d(median_filter(line, 3, mode="nearest"), 1.5, mode="nearest").astype(np.float32)
+    """Pixel steps taken out: the median of three, then a Gaussian; the ends repeated."""
+    padded = np.concatenate([line[:1], line, line[-1:]])
+    left, middle, right = padded[:-2], padded[1:-1], padded[2:]
+    median = np.maximum(np.minimum(left, middle), np.minimum(np.maximum(left, middle), right))
+    reach = len(SMOOTHING) // 2
+    ends = np.concatenate([np.full(reach, median[0]), median, np.full(reach, median[-1])])
+    return np.convolve(ends, SMOOTHING, "valid").astype(np.float32)
 
 
 def _shut(to_axes: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> Rim:
