@@ -73,6 +73,14 @@ class Playback:
         return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
+    def to_and_fro(cls, time_s: Float[np.ndarray, " f"]) -> Playback:
+        """A clip of frames at `time_s` of which nothing else is known: forwards, backwards and so on."""
+        count, none, whole = len(time_s), np.zeros(0, np.int32), np.array([0, len(time_s) - 1], np.int32)
+        features, turn = np.zeros((count, 0), np.float32), np.zeros((count, 3), np.float32)
+        cost = np.zeros(0, np.float32)
+        return cls(np.asarray(time_s, np.float64) - time_s[0], none, none, cost, whole, whole, features, turn)
+
+    @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Playback:
         """The inverse of `to_arrays`; KeyError or ValueError where the arrays are none."""
         playback = cls(**{field.name: np.asarray(arrays[field.name]) for field in fields(cls)})

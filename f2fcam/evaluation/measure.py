@@ -14,6 +14,7 @@ from f2fcam.evaluation.clip import Clip, Rendering, detected_clip
 from f2fcam.evaluation.pictures import Crops, Flicker, background, changed, seam, sharpness, similarity
 from f2fcam.evaluation.puppet import puppet_frames
 from f2fcam.evaluation.shape import INNER_FACE, MOUTH, Template, jitter, landmark_error_percent
+from f2fcam.playback import Playback
 from f2fcam.target_clip import Loop
 from f2fcam.track.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, STABLE
 
@@ -238,7 +239,7 @@ def puppet(driving: Subject, rendering: Rendering, target: Subject) -> Rendering
 
 
 def looped(driving: Clip, target: Clip) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Rows of the driving and of the target clip as `render` plays the target in a loop."""
-    loop = Loop(target.time_s)
+    """Rows of the driving and of the target clip, played to and fro in a loop."""
+    loop = Loop(Playback.to_and_fro(target.time_s))
     rows = [loop.row(float(time - driving.time_s[0])) for time in driving.time_s]
     return np.arange(len(driving)), np.array(rows)
