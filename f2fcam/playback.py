@@ -310,7 +310,7 @@ def _to_and_fro(state: PlaybackState, first: int, last: int) -> PlaybackState:
 
 
 def _planned(state: PlaybackState, playback: Playback) -> PlaybackState:
-    """Draw the jump that will end the stretch that begins at `state.frame`: far enough ahead, cheap ones rather."""
+    """Draw the jump that will end the stretch that begins at `state.frame`: far enough ahead, unseen if possible."""
     ahead = np.flatnonzero(playback.jump_from >= state.frame)
     if len(ahead) == 0:
         return replace(state, jump=-1)
@@ -318,6 +318,8 @@ def _planned(state: PlaybackState, playback: Playback) -> PlaybackState:
     late = ahead[stay >= LEAST_STAY_S]
     # Where every jump is near, the last one makes the longest stretch.
     choices = late if len(late) else ahead[playback.jump_from[ahead] == playback.jump_from[ahead].max()]
+    unseen = choices[playback.jump_cost[choices] <= 1.0]
+    choices = unseen if len(unseen) else choices
     weight = np.exp(-3.0 * playback.jump_cost[choices].astype(np.float64))
     # Long stretches look less like a loop.
     weight *= 0.25 + playback.time_s[playback.jump_from[choices]] / max(float(playback.time_s[-1]), 1e-6)
