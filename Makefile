@@ -27,7 +27,9 @@ $(STAMP): pyproject.toml tools/setup.sh
 demo: $(STAMP)
 	$(BIN)/f2fcam start --profile alice --source synthetic --sink preview --foreground $(DEMO_ARGS)
 
+# Kernels are compiled once before, not by every worker for itself.
 test: check
+	$(BIN)/f2fcam warmup
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 check: $(STAMP)
