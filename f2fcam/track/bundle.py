@@ -54,7 +54,7 @@ class BundleConfig:
     landmark: tuple[float, ...] = (1.0, 0.1, 0.005)
     identity: float = 2e-4
     albedo: float = 1e-3
-    expression: float = 1e-3
+    expression: float = 1.5e-2
     texture_sigma: float = 0.6
     focal_sigma: float = 0.25
     face_px: tuple[float, ...] = (60.0, 120.0, 200.0)
