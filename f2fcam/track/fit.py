@@ -60,8 +60,8 @@ class FitConfig:
 
     color: float = 1.0
     landmark: float = 1.0
-    prior: float = 2e-3
-    temporal: float = 2e-3
+    prior: float = 1.5e-2
+    temporal: float = 1.5e-2
     light_temporal: float = 1e-2
     face_px: tuple[float, ...] = (90.0, 180.0)
     steps: tuple[int, ...] = (2, 2)
