@@ -298,10 +298,22 @@ def test_a_blink_is_found(model, person, databases, clip):
     blinking = shown_frames(model, person, databases, clip, 2, act(model, 15))
     for eye in ("eye_left", "eye_right"):
         entry = open_eyed[-1][0].openings[eye].entry
-        assert abs(entry - 15) >= 3
+        assert entry != DISPLAYED and abs(entry - 15) >= 3
         assert abs(blinking[-1][0].openings[eye].entry - 15) <= 1
     left, right = (open_eyed[-1][0].openings[eye].entry for eye in ("eye_left", "eye_right"))
     assert abs(left - right) <= 2
+
+
+def test_no_eye_is_black_while_it_opens_in_a_blink(model, person, databases, clip):
+    """The pictures' eyes are as bright as the rest; a shut one that is torn open would show a dark hole."""
+    retoucher, state = Retoucher(model, person, databases), RetouchState()
+    wanted = [act(model, 15), act(model, 15), *[performance(model, jawOpen=0.4)] * 4]
+    for k, acted in enumerate(wanted):
+        row = 13 + k // 2  # in the middle of its blink
+        target = Displayed(row, clip[1][row], clip[0].performances[row])
+        state, patches = retoucher.retouch(state, target, acted.expression, k / 30)
+        for patch in [p for p in patches if p.y + p.alpha.shape[0] < SIZE[1] * 0.55]:
+            assert patch.rgb[patch.alpha > 0.5].min() > 60
 
 
 def test_same_expression_leaves_the_frame_alone(model, person, databases, clip):

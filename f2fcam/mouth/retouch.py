@@ -23,6 +23,8 @@ KEPT_ORIGINS = 4
 """Placed entries that are remembered per opening."""
 SAME_EXPRESSION = 1e-4
 """Below this difference of every weight the displayed frame's own mouth and eyes are left as they are."""
+SHUT_BELOW = 0.4
+"""Of the wanted height: an eye this shut has nothing to fade from; eyes open at once anyway."""
 FLOW_FROM = 6.0
 """Mean grey difference of two patches from which a fade follows the optical flow between them."""
 
@@ -98,7 +100,10 @@ class Retoucher:
         patch = maker.make(stage, self._origin(name, state.entry, own), own)
         if state.previous == NONE:
             return patch
-        last = maker.make(stage, self._origin(name, state.previous, own), own)
+        before = self._origin(name, state.previous, own)
+        if not maker.aperture.has_jaw and before.rim.gap_px < SHUT_BELOW * stage.rim.gap_px:
+            return patch
+        last = maker.make(stage, before, own)
         return Patch(self._fade(last.rgb, patch.rgb, state.mix), patch.alpha, patch.x, patch.y)
 
     def _misfit(self, name: ApertureName, entry: int, row: int) -> np.ndarray:

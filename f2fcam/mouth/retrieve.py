@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from f2fcam.face.state import Performance
 from f2fcam.mouth.aperture import PersonAperture
-from f2fcam.mouth.database import W_MEASURES, W_SHAPE, ApertureDatabase, Query, distances, edges
+from f2fcam.mouth.database import SHORTAGE, W_MEASURES, W_SHAPE, ApertureDatabase, Query, distances, edges
 from f2fcam.mouth.descriptor import GAPS, PAIRS, felt, rotation_vectors
 
 DISPLAYED = -1
@@ -91,10 +91,16 @@ def wanted_measures(
 
 
 def own_distance(database: ApertureDatabase, geometry: PersonAperture, query: Query, performance: Performance) -> float:
-    """Distance of the displayed frame's own mouth: same head, same light, so only shape counts."""
+    """Distance of the displayed frame's own mouth: same head, same light, so only shape counts.
+
+    A shut eye cannot be torn open, as in `distances`; a mouth's inside stretches in its dark.
+    """
     shape = (database.metric @ performance.expression) / database.scales[0]
     measures = wanted_measures(database, geometry, performance.expression) / database.scales[2]
     apart = W_SHAPE * ((shape - query.shape) ** 2).sum() + W_MEASURES * ((measures - query.measures) ** 2).sum()
+    if not geometry.aperture.has_jaw:
+        short = np.minimum((measures - query.measures)[GAPS[database.name]], 0)
+        apart += W_MEASURES * (SHORTAGE - 1) * (short**2).sum()
     return float(apart)
 
 
@@ -119,9 +125,12 @@ def retrieve(
     state = replace(state, mix=mix, time_s=time_s, previous=NONE if mix >= 1 else state.previous)
     if len(database) == 0:
         return RetrievalState(DISPLAYED, time_s=time_s, row=row)
-    if mix < 1:
+    if mix < 1 and database.name == "mouth":
         return replace(state, row=row)
     entry = _choose(state, database, query, own, row, companion)
+    # Eyes do not wait for a fade to end: a blink is as short.
+    if mix < 1 and entry == state.entry:
+        return replace(state, row=row)
     return replace(_change(state, database, entry, row), row=row)
 
 
