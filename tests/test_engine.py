@@ -48,19 +48,18 @@ def test_a_slow_stage_costs_frames_not_order():
     """The renderer waits until the tracker is far ahead; what it gets next is the newest."""
     seen: list[int] = []
     tracked = threading.Condition()
-    newest = -1
+    begun: list[int] = []
 
     class Slow(FakePipeline):
         def track(self, frame):
-            nonlocal newest
             with tracked:
-                newest = frame.index
+                begun.append(frame.index)
                 tracked.notify_all()
             return super().track(frame)
 
         def render(self, value):
-            with tracked:
-                assert tracked.wait_for(lambda: newest >= value + 5, WAIT_S)
+            with tracked:  # of two frames far ahead the first one has been handed on, not only begun
+                assert tracked.wait_for(lambda: len(begun) > 1 and begun[-2] >= value + 5, WAIT_S)
             return super().render(value)
 
     def publish(output: FakeOutput, captured_ns: int) -> None:
