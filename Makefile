@@ -15,7 +15,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 SECONDS ?=
 DEMO_ARGS ?= $(if $(SECONDS),--seconds $(SECONDS))
 
-.PHONY: demo test check bench e2e clean setup format
+.PHONY: demo test check bench clean setup format
 
 setup: $(STAMP)
 
@@ -44,9 +44,6 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/f2fcam bench
-
-e2e: $(STAMP)
-	$(BIN)/python -m pytest tests/e2e
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -35,7 +35,7 @@ class StartConfig:
         profile: name of the target.
         profiles: folder that is searched first; `None`: the user's and the package's.
         source: `webcam:0`, a video file, `synthetic`.
-        sink: `auto`, `v4l2[:/dev/videoN]`, `pipewire`, `virtualcam`, `preview`, `FILE.mp4`, `null`.
+        sink: `auto`, `v4l2[:/dev/videoN]`, `preview[:PORT]`, `FILE.mp4`, `null`.
         size: width and height of the output in pixels.
         fps: output rate.
         duration_s: stop after so long; `None`: run until told to stop.

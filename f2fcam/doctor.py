@@ -41,7 +41,7 @@ def run_checks(profiles: Path | None = None) -> list[Check]:
     for look in (_python, _libraries, _processor, _face_model, _kernels, _settings, _disk):
         found += _guarded(look)
     if sys.platform == "linux":
-        for look in (_webcams, _loopback, _pipewire):
+        for look in (_webcams, _loopback):
             found += _guarded(look)
     return found + _guarded(lambda: _profiles(profiles))
 
@@ -168,16 +168,6 @@ def _loopback() -> Check:
         return Check("camera device", "ok", find_device())
     except DeviceError as error:
         return Check("camera device", "warning", error.message, error.hint)
-
-
-def _pipewire() -> Check:
-    runtime = os.environ.get("PIPEWIRE_RUNTIME_DIR") or os.environ.get("XDG_RUNTIME_DIR")
-    socket = Path(runtime) / "pipewire-0" if runtime else None
-    if socket is not None and socket.exists():
-        return Check("pipewire", "ok", str(socket))
-    return Check(
-        "pipewire", "warning", "no PipeWire session", "systemctl --user start pipewire; or use --sink v4l2 or preview"
-    )
 
 
 def _profiles(profiles: Path | None) -> list[Check]:
