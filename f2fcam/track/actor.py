@@ -31,7 +31,7 @@ HOLD_S, EASE_S = 0.3, 0.5
 """How long the last expression stays when the actor is not to be seen, and how long the way to idle takes."""
 RETURN_S = 0.2
 """How long the way back takes."""
-CUTOFF_HZ, CUTOFF_SLOPE = 14.0, 40.0
+CUTOFF_HZ, CUTOFF_SLOPE = 6.0, 30.0
 """One-euro filter (Casiez 2012) of the expression: cut-off at rest, and what each unit per second adds to it."""
 SPEED_CUTOFF_HZ = 4.0
 SWAP_S = 0.6

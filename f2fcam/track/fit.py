@@ -38,8 +38,8 @@ UPPER_BOUND = 1.2
 """Largest expression weight (`DECISIONS` 5)."""
 PRECONDITION_STRIDE = 16
 CONTOUR_IMPORTANCE, OVAL_IMPORTANCE = 4.0, 0.2
-WATCHED_REGIONS = ("mouth_area", "nose", "forehead")
-"""Regions whose photometric error tells an occlusion (`DECISIONS` 11); lids, cheeks and chin vary too much by themselves."""
+WATCHED_REGIONS = ("mouth_area", "forehead")
+"""Regions whose photometric error tells an occlusion (`DECISIONS` 11); the others vary too much by themselves."""
 OCCLUSION_MARGIN_MM = 6.0
 """A sample this far behind the level-0 depth map is hidden: more than the two levels differ, less than a nose."""
 

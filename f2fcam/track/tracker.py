@@ -21,9 +21,9 @@ TrackStatus = Literal["tracked", "occluded", "lost"]
 
 CUT_DIFFERENCE = 0.16
 """Mean grey difference, in [0, 1], of two 32 x 18 thumbnails above which the shot has changed."""
-OCCLUDED_RATIO, OCCLUDED_EXCESS = 2.3, 0.08
+OCCLUDED_RATIO, OCCLUDED_EXCESS = 2.3, 0.085
 """A region is covered when its error exceeds both this multiple of its usual error and this much more: speech and a
-turned head reach 2.1 times the usual, a hand 2.6 to 4 times."""
+turned head reach 2.3 times and 0.08 more, a hand over the mouth 2.8 to 5 times and 0.10 to 0.20 more."""
 BASELINE_RATE = 0.02
 """How fast a region's usual error follows, per tracked frame; slow, so that a hand does not become usual."""
 BASELINE_FRAMES = 12
