@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from f2fcam.face.rigid import RigidTransform, so3_exp
-from f2fcam.track.bundle import _photometric_rows
+from f2fcam.track.bundle_rows import bundle_rows
 
 COUNT = 60
 
@@ -45,7 +45,7 @@ def evaluate(vector, log_reflectance=0.0):
     reflectance = ((albedo + albedo_rows @ vector[80:160]) * np.exp(log_reflectance)).astype(np.float32)
     jacobian, residual = np.zeros((3 * COUNT, 270), np.float32), np.zeros(3 * COUNT, np.float32)
     own = np.zeros(3 * COUNT, np.float32)
-    _photometric_rows(
+    bundle_rows(
         *placed, pose.rotation.astype(np.float32), pose.translation.astype(np.float32), image, 400.0 * np.exp(vector[160]),
         60.0, 60.0, reflectance, albedo_rows, light.astype(np.float32), np.ones(COUNT, np.float32),
         np.ones(COUNT, np.bool_), *rows, np.float32(1.0), np.float32(1.0), jacobian, residual, own,
