@@ -27,6 +27,7 @@ from f2fcam.track.samples import choose_samples
 from f2fcam.track.scan import Scan, Seen, Shot
 from f2fcam.track.tracker import Tracked, TrackState, track_step
 
+LID_SHAPES = ("eyeBlink", "eyeSquint", "eyeWide", "eye-")
 SMOOTHING_FRAMES, SMOOTHING_ORDER = 5, 2
 """Savitzky-Golay over the tracked expressions: half of the fit's noise, none of a syllable."""
 
@@ -93,7 +94,7 @@ def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[
     performances = [fit.performance for fit in fits if fit is not None]
     landmarks = [rows[row].landmarks for row in nearest]
     times = np.array([row.time_s for row in rows])
-    expressions = smoothed(np.stack([p.expression for p in performances]), usable)
+    expressions = smoothed(np.stack([p.expression for p in performances]), usable, _slow_shapes(model))
     neutral = neutral_expression(
         expressions[usable],
         np.array([lip_gap(lm) for lm in landmarks])[usable],
@@ -135,14 +136,21 @@ def _nearest_true(flags: np.ndarray) -> np.ndarray:
     return np.where(closer, there[before], there[after])
 
 
-def smoothed(expressions: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Expressions without the fit's frame-to-frame noise, within each run of usable rows."""
+def _slow_shapes(model: FaceModel) -> Bool[np.ndarray, " 76"]:
+    """All but the lids': a smoothed blink would begin too early and leave a half-shut eye behind where it is undone."""
+    return np.array([not name.startswith(LID_SHAPES) for name in model.expression_names])
+
+
+def smoothed(
+    expressions: Float32[np.ndarray, "n 76"], usable: Bool[np.ndarray, " n"], which: Bool[np.ndarray, " 76"]
+) -> Float32[np.ndarray, "n 76"]:
+    """Expressions of which the weights `which` are without the fit's noise, within each run of usable rows."""
     out = expressions.astype(np.float32).copy()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], usable, [False]]).astype(np.int8)))
     for start, stop in edges.reshape(-1, 2):
         if stop - start >= SMOOTHING_FRAMES:
             run = savgol_filter(expressions[start:stop], SMOOTHING_FRAMES, SMOOTHING_ORDER, axis=0)
-            out[start:stop] = np.clip(run, 0.0, max(1.2, float(expressions.max())))
+            out[start:stop, which] = np.clip(run, 0.0, max(1.2, float(expressions.max())))[:, which]
     return out
 
 

@@ -6,6 +6,8 @@ frame, the enrolled frame with the most similar mouth, a naive 2D puppet. The re
 - `kind`: "held_out" or "cross"; `target`, `source`: file name and range in seconds; `target_frames`.
 - `renderings`: "f2fcam", "puppet", "nearest_mouth", "unmodified" -> the groups below.
 - `ratio_to_unmodified` (held out): mouth and inner-face error of f2fcam and of the puppet over the unmodified frame's.
+- `truth` (held out): `flicker_ratio`, `jitter_mouth_ratio`, `jitter_face_ratio` of the true frames themselves: a livelier part of
+  a clip flickers more than the enrolled one, and so does a perfect output.
 - `repeatability`: the driving clip against its own noisy copy shifted by a pixel, as `error` and `motion` below: the floor of
   the detector.
 - `summary`: one line.
@@ -38,7 +40,17 @@ import numpy as np
 
 from f2fcam.errors import InputError
 from f2fcam.evaluation.clip import Clip, PictureStore, Rendering, Tap, detected_clip, read_clip, rows_of
-from f2fcam.evaluation.measure import Subject, TargetLooks, looped, measure, motion, nearest_mouth, puppet, unmodified
+from f2fcam.evaluation.measure import (
+    Subject,
+    TargetLooks,
+    looped,
+    measure,
+    motion,
+    nearest_mouth,
+    puppet,
+    true_looks,
+    unmodified,
+)
 from f2fcam.evaluation.report import contact_sheet, save_picture, summary_line
 from f2fcam.evaluation.shape import INNER_FACE, MOUTH, landmark_error_percent
 from f2fcam.profile import Profile
@@ -115,6 +127,7 @@ def compare(driving: Subject, renderings: dict[str, Rendering], target: Subject,
             "puppet_mouth_error": naive["mouth_percent"] / plain_frame["mouth_percent"],
             "puppet_inner_face_error": naive["inner_face_percent"] / plain_frame["inner_face_percent"],
         }
+        result["truth"] = true_looks(driving, target, looks)
     return result
 
 

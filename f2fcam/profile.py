@@ -41,7 +41,7 @@ REQUIRED = (PERSON, FRAMES, TARGET)
 GROUPS = ("mouth", "playback", "enrolment")
 """Arrays of later stages, each in a file of its own: mouths and eyes; transitions; what enrolment learned beside the fit."""
 
-LEVEL2_VERTICES = 53_390
+LEVEL2_VERTICES, LANDMARKS = 53_390, 478
 STATUSES = ("converged", "max_steps", "diverged", "occluded", "lost")
 """`FitStatus` by its number in `TrackedFrames.status`."""
 
@@ -300,13 +300,15 @@ def person_arrays(person: Person) -> dict[str, np.ndarray]:
     }
     if person.vertex_albedo is not None:
         arrays["vertex_albedo"] = np.asarray(person.vertex_albedo, np.float32)
+    if person.landmark_offset is not None:
+        arrays["landmark_offset"] = np.asarray(person.landmark_offset, np.float32)
     return arrays
 
 
 def _person(arrays: dict[str, np.ndarray]) -> Person:
     shapes: dict[str, tuple[int, ...]] = {"identity": (80,), "albedo": (80,), "neutral": (76,), "intrinsics": (5,)}
-    if "vertex_albedo" in arrays:
-        shapes["vertex_albedo"] = (LEVEL2_VERTICES, 3)
+    optional = {"vertex_albedo": (LEVEL2_VERTICES, 3), "landmark_offset": (LANDMARKS, 3)}
+    shapes |= {name: shape for name, shape in optional.items() if name in arrays}
     _require(arrays, shapes)
     focal, center_x, center_y, width, height = arrays["intrinsics"].tolist()
     return Person(
@@ -315,6 +317,7 @@ def _person(arrays: dict[str, np.ndarray]) -> Person:
         intrinsics=Intrinsics(focal, center_x, center_y, int(width), int(height)),
         neutral=arrays["neutral"],
         vertex_albedo=arrays.get("vertex_albedo"),
+        landmark_offset=arrays.get("landmark_offset"),
     )
 
 

@@ -13,12 +13,11 @@ from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
 from f2fcam.track.bundle import BundleConfig
-from f2fcam.track.fit import FitConfig, FrameFitter, face_pyramid
+from f2fcam.track.fit import FitConfig, FrameFitter
 from f2fcam.track.neutral import landmark_speeds, lip_gap, neutral_expression, shape_sizes
-from f2fcam.track.person import MIN_CANDIDATES, Observation, PersonEstimate, estimate_person
+from f2fcam.track.person import MIN_CANDIDATES, PersonEstimate, estimate_person, fitted_performance
 from f2fcam.track.samples import choose_samples
 from f2fcam.track.scan import Scan, Shot
-from f2fcam.track.tracker import FIRST_STEPS
 
 SMALLEST_FACE_PX = 60.0
 Progress = Callable[[int, int], None]
@@ -82,18 +81,10 @@ def observed_neutral(
     rows = {seen.index: row for row, seen in enumerate(scan.seen)}
     landmarks = [seen.landmarks for seen in scan.seen]
     speeds = landmark_speeds(landmarks, np.array([seen.time_s for seen in scan.seen]))
-    expressions = [fitted_expression(fitter, seen) for seen in shot.observations]
+    expressions = [fitted_performance(fitter, seen).expression for seen in shot.observations]
     return neutral_expression(
         np.array(expressions),
         np.array([lip_gap(seen.landmarks) for seen in shot.observations]),
         np.array([speeds[rows[seen.index]] for seen in shot.observations]),
         shape_sizes(model),
     )
-
-
-def fitted_expression(fitter: FrameFitter, seen: Observation) -> Float32[np.ndarray, " 76"]:
-    """Expression of one crop, fitted from its landmarks."""
-    camera = seen.intrinsics(fitter.person.intrinsics)
-    levels = face_pyramid(seen.rgb, camera, seen.shifted().xy[:468], fitter.config.face_px)
-    fit = fitter.fit(levels, seen.landmarks, fitter.initial(seen.landmarks), steps=FIRST_STEPS)
-    return fit.performance.expression

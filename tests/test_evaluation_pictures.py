@@ -87,13 +87,28 @@ def test_blur_lowers_and_noise_raises_sharpness(crops):
 def test_flicker_is_brightness_not_motion(crops):
     """A change of 6 levels measures 6; a moving face measures little; a still one nothing."""
     still, bright, motion = Flicker(crops), Flicker(crops), Flicker(crops)
-    base = crops.cut(texture(smooth=3), placed(crops))
-    assert np.isnan(still.step(base)) and still.step(base) < 0.05
-    bright.step(base)
-    assert bright.step(np.clip(base.astype(int) + 6, 0, 255).astype(np.uint8)) == pytest.approx(6, abs=1.5)
-    motion.step(base)
-    assert motion.step(np.roll(base, 2, axis=1)) < 1.5
-    assert np.isnan(motion.step(None)) and np.isnan(motion.step(base))
+    points = placed(crops)
+    base = crops.cut(texture(smooth=3), points)
+    assert np.isnan(still.step(base, points)) and still.step(base, points) < 0.05
+    bright.step(base, points)
+    brighter = np.clip(base.astype(int) + 6, 0, 255).astype(np.uint8)
+    assert bright.step(brighter, points) == pytest.approx(6, abs=1.5)
+    motion.step(base, points)
+    assert motion.step(np.roll(base, 2, axis=1), points) < 1.5
+    assert np.isnan(motion.step(None, points)) and np.isnan(motion.step(base, points))
+
+
+def test_an_open_mouth_does_not_flicker(crops):
+    """What appears between parted lips is not skin, wherever the lower lip has gone."""
+    base, points = crops.cut(texture(smooth=3), placed(crops)), placed(crops)
+    parted = points.copy()
+    parted[list(lm.OUTER_LIP_LOWER[1:-1]), 1] += 40
+    teeth = base.copy()
+    teeth[crops.skin & ~crops.skin_at(parted)] = 255
+    aware, unaware = Flicker(crops), Flicker(crops)
+    aware.step(base, points)
+    unaware.step(base, points)
+    assert aware.step(teeth, parted) < 0.5 * unaware.step(teeth, points)
 
 
 def disc(radius: int = 80) -> np.ndarray:

@@ -83,9 +83,9 @@ def _crop_measures(
     """The aligned crop, its flicker against the last one, the sharpness of its skin and mouth."""
     points = clip.points[row]
     if not np.isfinite(points).all():
-        return None, flicker.step(None), float("nan"), float("nan")
+        return None, flicker.step(None, points), float("nan"), float("nan")
     crop = crops.cut(np.asarray(clip.frames[row]), points)
-    return crop, flicker.step(crop), sharpness(crop, crops.skin), sharpness(crop, crops.lips(points))
+    return crop, flicker.step(crop, points), sharpness(crop, crops.skin), sharpness(crop, crops.lips(points))
 
 
 def measure(
@@ -117,6 +117,18 @@ def measure(
         "status": dict(Counter(rendering.status)),
     }
     return result
+
+
+def true_looks(driving: Subject, target: Subject, looks: TargetLooks) -> dict[str, float]:
+    """What the true frames of a held-out part measure against the enrolled part: a perfect output's ratios."""
+    flicker = Flicker(looks.crops)
+    steps = [_crop_measures(driving.clip, row, looks.crops, flicker)[1] for row in range(len(driving.clip))]
+    shapes = target.person.shapes(driving.clip.points)
+    return {
+        "flicker_ratio": float(np.nanmedian(steps)) / looks.flicker,
+        "jitter_mouth_ratio": jitter(shapes, MOUTH) / looks.jitter_mouth,
+        "jitter_face_ratio": jitter(shapes, INNER_FACE) / looks.jitter_face,
+    }
 
 
 def motion(

@@ -52,7 +52,7 @@ class Crops:
         left, top, right, bottom = (round(v) for v in mouth)
         face = _hull(flat[list(lm.FACE_OVAL)], (height, width), 1.0)
         skin = _hull(flat[list(lm.FACE_OVAL)], (height, width), 0.94)
-        for loop, grow in ((_RIGHT_EYE, 1.35), (_LEFT_EYE, 1.35), (lm.OUTER_LIPS, 1.7), (_NOSTRILS, 1.35)):
+        for loop, grow in _NO_SKIN:
             skin &= ~_hull(flat[list(loop)], (height, width), grow)
         box = (max(left, 0), max(top, 0), min(right, width), min(bottom, height))
         return cls(flat[_ANCHORS].astype(np.float32), (width, height), box, face, skin)
@@ -74,6 +74,14 @@ class Crops:
         moved = align(points[None, :, :2], self.anchors[None], _ANCHORS)[0]
         return _hull(moved[list(lm.OUTER_LIPS)], (self.size[1], self.size[0]), 1.05)
 
+    def skin_at(self, points: Float[np.ndarray, "478 3"]) -> Bool[np.ndarray, "h w"]:
+        """The skin of the picture with the given landmarks: an open mouth and raised brows are where they are now."""
+        moved = align(points[None, :, :2], self.anchors[None], _ANCHORS)[0]
+        skin = self.skin.copy()
+        for loop, grow in _NO_SKIN:
+            skin &= ~_hull(moved[list(loop)], skin.shape, grow)
+        return skin
+
     def mouth_of(self, crop: np.ndarray) -> np.ndarray:
         """The mouth's part of a crop or of a mask."""
         left, top, right, bottom = self.mouth
@@ -82,6 +90,8 @@ class Crops:
 
 _RIGHT_EYE, _LEFT_EYE = lm.RIGHT_EYE + lm.RIGHT_BROW, lm.LEFT_EYE + lm.LEFT_BROW
 _NOSTRILS = (98, 97, 2, 326, 327, 94, 19, 1)
+_NO_SKIN = ((_RIGHT_EYE, 1.35), (_LEFT_EYE, 1.35), (lm.OUTER_LIPS, 1.7), (_NOSTRILS, 1.35))
+"""Closed loops that are not skin, and how far they are grown."""
 
 
 def _hull(points: Float[np.ndarray, "k 2"], shape: tuple[int, int], grow: float) -> Bool[np.ndarray, "h w"]:
@@ -148,26 +158,28 @@ def sharpness(crop: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -
 class Flicker:
     """Brightness change of the skin from picture to picture that motion does not explain, in code values.
 
-    Dense flow (DIS) takes the last crop onto this one; what is left, smoothed against resampling, is averaged over the skin.
+    Dense flow (DIS) takes the last crop onto this one; what is left, smoothed against resampling, is averaged over the skin:
+    what is skin in both. Teeth that come and go between the lips are no flicker.
     """
 
     def __init__(self, crops: Crops) -> None:
-        self._skin = crops.skin
+        self._crops = crops
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        self._last: UInt8[np.ndarray, "h w"] | None = None
+        self._last: tuple[UInt8[np.ndarray, "h w"], Bool[np.ndarray, "h w"]] | None = None
         height, width = crops.skin.shape
         self._grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
 
-    def step(self, crop: UInt8[np.ndarray, "h w 3"] | None) -> float:
-        """Flicker between the last crop and this one; NaN for the first and where one is missing."""
-        gray = None if crop is None else cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-        last, self._last = self._last, gray
-        if gray is None or last is None:
+    def step(self, crop: UInt8[np.ndarray, "h w 3"] | None, points: Float[np.ndarray, "478 3"]) -> float:
+        """Flicker between the last crop and this one with its landmarks; NaN for the first and where one is missing."""
+        last = self._last
+        self._last = None if crop is None else (cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), self._crops.skin_at(points))
+        if self._last is None or last is None:
             return float("nan")
-        at = self._grid + self._flow.calc(gray, last, np.zeros((*gray.shape, 2), np.float32))
-        warped = cv2.remap(last, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        (before, skin_before), (gray, skin) = last, self._last
+        at = self._grid + self._flow.calc(gray, before, np.zeros((*gray.shape, 2), np.float32))
+        warped = cv2.remap(before, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         residual = cv2.GaussianBlur(gray.astype(np.float32) - warped, (0, 0), 1.5)
-        return float(np.abs(residual)[self._skin].mean())
+        return float(np.abs(residual)[skin & skin_before].mean())
 
 
 def seam(

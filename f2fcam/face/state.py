@@ -24,6 +24,8 @@ class Person:
         intrinsics: the camera.
         neutral: expression of the relaxed face (`DECISIONS` 7).
         vertex_albedo: personal linear reflectance at the level-2 vertices; `None` until unwrapped (`DECISIONS` 3).
+        landmark_offset: where the detector sees its points on this face, from where the model has them, mm in model space;
+            `None` until observed.
     """
 
     identity: Float32[np.ndarray, " 80"]
@@ -31,6 +33,7 @@ class Person:
     intrinsics: Intrinsics
     neutral: Float32[np.ndarray, " 76"]
     vertex_albedo: Float32[np.ndarray, "53390 3"] | None = None
+    landmark_offset: Float32[np.ndarray, "478 3"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

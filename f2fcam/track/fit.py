@@ -21,7 +21,16 @@ from f2fcam.face.state import FitStatus, Performance, Person
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.track import energy
 from f2fcam.track.energy import EXPRESSION, LIGHT, POSE, UNKNOWNS, LandmarkTargets, Photometric
-from f2fcam.track.landmarks import FACE_OVAL, INNER_LIPS, LEFT_EYE, POINTS, RIGHT_EYE, Landmarks
+from f2fcam.track.landmarks import (
+    CHIN_FRONT,
+    CHIN_LINE,
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_EYE,
+    POINTS,
+    RIGHT_EYE,
+    Landmarks,
+)
 from f2fcam.track.pose import pose_from_landmarks
 from f2fcam.track.samples import (
     PersonSamples,
@@ -37,7 +46,9 @@ from f2fcam.track.solver import free_unknowns, pcg
 UPPER_BOUND = 1.2
 """Largest expression weight (`DECISIONS` 5)."""
 PRECONDITION_STRIDE = 16
-CONTOUR_IMPORTANCE, OVAL_IMPORTANCE = 4.0, 0.2
+CONTOUR_IMPORTANCE, OVAL_IMPORTANCE, CHIN_IMPORTANCE = 4.0, 0.2, 2.0
+"""Landmark weights: lips and lids move on their own; the oval slides over the skin; without the chin the jaw would drop as
+far as the lips part."""
 WATCHED_REGIONS = ("mouth_area", "forehead")
 """Regions whose photometric error tells an occlusion (`DECISIONS` 11); the others vary too much by themselves."""
 OCCLUSION_MARGIN_MM = 6.0
@@ -59,7 +70,7 @@ class FitConfig:
     """
 
     color: float = 1.0
-    landmark: float = 1.0
+    landmark: float = 3.0
     prior: float = 1.5e-2
     temporal: float = 1.5e-2
     light_temporal: float = 1e-2
@@ -132,10 +143,11 @@ def face_pyramid(
 
 
 def landmark_importance() -> Float32[np.ndarray, " 478"]:
-    """How much each landmark counts: contours of lips and lids move on their own, the face's oval slides."""
+    """How much each landmark counts."""
     importance = np.ones(POINTS, np.float32)
     importance[list(FACE_OVAL)] = OVAL_IMPORTANCE
-    importance[list(INNER_LIPS + LEFT_EYE + RIGHT_EYE)] = CONTOUR_IMPORTANCE
+    importance[list(INNER_LIPS + LEFT_EYE + RIGHT_EYE + CHIN_LINE)] = CONTOUR_IMPORTANCE
+    importance[list(CHIN_FRONT)] = CHIN_IMPORTANCE
     return importance
 
 
@@ -173,6 +185,8 @@ class FrameFitter:
         points = type(landmarks)(landmarks.level, landmarks.triangle[valid], landmarks.barycentric[valid])
         operator = surface_operators(model, points)[0]
         self._landmark_neutral = np.asarray(operator @ self.rows.neutral0, np.float64)
+        if person.landmark_offset is not None:
+            self._landmark_neutral += person.landmark_offset[valid]
         rows = operator @ model.expression_basis.reshape(len(model.mean), -1)
         self._landmark_rows = np.ascontiguousarray(rows, np.float32).reshape(len(valid), 3, -1)
         self._landmark_jacobian = np.empty((2 * len(valid), LIGHT.start), np.float32)
@@ -274,6 +288,15 @@ class FrameFitter:
                 p.residual, p.weight, p.slope, p.gain, p.basis,
             )
         )  # fmt: skip
+
+    def landmark_misfit(self, landmarks: Landmarks, performance: Performance) -> Float[np.ndarray, "478 3"]:
+        """From each landmark of a fit to where the detector saw it, parallel to the picture, mm in model space."""
+        pose, camera = performance.camera_from_model, self.person.intrinsics
+        points = pose.apply(self._landmark_points(performance.expression))
+        apart = (landmarks.xy[self._valid] - camera.project(points)) * points[:, 2:] / camera.focal
+        misfit = np.zeros((POINTS, 3))
+        misfit[self._valid] = np.column_stack([apart, np.zeros(len(apart))]) @ pose.rotation
+        return misfit
 
     def _landmark_points(self, expression: np.ndarray) -> Float[np.ndarray, "l 3"]:
         """The valid landmarks' surface points in model space."""
@@ -390,8 +413,3 @@ class FrameFitter:
                 for name, here in self._regions.items()
             },
         )
-
-
-def _mean_of(norms: Float32[np.ndarray, " q"]) -> float:
-    """Mean of a region's residuals; NaN where too few samples are seen to speak for it."""
-    return float(norms.mean()) if len(norms) >= 12 else float("nan")

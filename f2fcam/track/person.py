@@ -1,4 +1,4 @@
-"""From a handful of pictures to a person: candidates, keyframes, bundling, then a reflectance of their own.
+"""From a handful of pictures to a person: candidates, keyframes, bundling, then their own reflectance and landmarks.
 
 Used for the target at enrolment and for the actor before rendering a file or behind the live engine (`DECISIONS` 3, 6).
 """
@@ -20,6 +20,7 @@ from f2fcam.track.fit import FitConfig, FrameFitter, face_pyramid
 from f2fcam.track.keyframes import Candidate, choose_keyframes, sharpness
 from f2fcam.track.landmarks import Landmarks
 from f2fcam.track.samples import choose_samples
+from f2fcam.track.tracker import FIRST_STEPS
 
 LANDMARK_ONLY = FitConfig(color=0.0, face_px=(120.0,), steps=(10,), samples=256, cg_steps=8)
 MIN_CANDIDATES = 2
@@ -63,7 +64,7 @@ class PersonEstimate:
     """A person and where it came from.
 
     Attributes:
-        person: with `vertex_albedo`.
+        person: with `vertex_albedo` and `landmark_offset`.
         texture_confidence: per level-2 vertex in [0, 1]: how well the keyframes saw it.
         keyframes: indices into the observations. performances: theirs. energies: bundling's, per step.
     """
@@ -115,7 +116,28 @@ def estimate_person(
     ]
     texture = unwrap(model, result.person, views)
     person = replace(result.person, vertex_albedo=texture.albedo)
+    person = replace(person, landmark_offset=observed_landmark_offset(model, person, observations))
     return PersonEstimate(person, texture.confidence, chosen, result.performances, result.energies)
+
+
+def observed_landmark_offset(
+    model: FaceModel, person: Person, observations: list[Observation]
+) -> Float32[np.ndarray, "478 3"]:
+    """The detector's points on this face: the median over pictures of how far they lie from the model's.
+
+    A detector has its own idea of where a brow or a lip ends, and it differs from face to face by more than an expression
+    moves them; what is the same in all pictures says nothing of any one of them.
+    """
+    fitter = FrameFitter(model, person, choose_samples(model, FitConfig().samples), FitConfig())
+    misfits = [fitter.landmark_misfit(seen.landmarks, fitted_performance(fitter, seen)) for seen in observations]
+    return np.median(misfits, axis=0).astype(np.float32)
+
+
+def fitted_performance(fitter: FrameFitter, seen: Observation) -> Performance:
+    """Fit one picture by itself, from its landmarks."""
+    camera = seen.intrinsics(fitter.person.intrinsics)
+    levels = face_pyramid(seen.rgb, camera, seen.shifted().xy[:468], fitter.config.face_px)
+    return fitter.fit(levels, seen.landmarks, fitter.initial(seen.landmarks), steps=FIRST_STEPS).performance
 
 
 def bundle_observations(

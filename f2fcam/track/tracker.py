@@ -23,7 +23,9 @@ CUT_DIFFERENCE = 0.16
 """Mean grey difference, in [0, 1], of two 32 x 18 thumbnails above which the shot has changed."""
 OCCLUDED_RATIO, OCCLUDED_EXCESS = 2.3, 0.085
 """A region is covered when its error exceeds both this multiple of its usual error and this much more: speech and a
-turned head reach 2.3 times and 0.08 more, a hand over the mouth 2.8 to 5 times and 0.10 to 0.20 more."""
+turned head reach 2.3 times and 0.08 more, a hand over the mouth 2 to 5 times and 0.08 to 0.20 more."""
+UNCOVERED_RATIO, UNCOVERED_EXCESS = 1.7, 0.05
+"""A covered region stays covered until its error falls below either: a hand moves, and looks like skin here and there."""
 BASELINE_RATE = 0.02
 """How fast a region's usual error follows, per tracked frame; slow, so that a hand does not become usual."""
 BASELINE_FRAMES = 12
@@ -40,12 +42,14 @@ class TrackState:
     Attributes:
         last: the last trusted performance; None at the start and after a loss.
         usual: each region's usual photometric error; NaN where not yet known.
+        covered: names of the regions that were covered in the last picture.
         frames: trusted frames since the start or the last loss.
         thumbnail: the last picture, 32 x 18 grey, for cuts.
     """
 
     last: Performance | None = None
     usual: Float[np.ndarray, " r"] | None = None
+    covered: tuple[str, ...] = ()
     frames: int = 0
     thumbnail: Float[np.ndarray, "18 32"] | None = None
 
@@ -95,8 +99,8 @@ def track_step(
     if covered:
         # The performance is not trusted, but the pose is where the next frame starts.
         held = fit.performance if last is None else replace(last, camera_from_model=fit.performance.camera_from_model)
-        return TrackState(held, usual, state.frames, small), Tracked("occluded", fit, covered, cut)
-    return TrackState(fit.performance, usual, state.frames + 1, small), Tracked("tracked", fit, cut=cut)
+        return TrackState(held, usual, covered, state.frames, small), Tracked("occluded", fit, covered, cut)
+    return TrackState(fit.performance, usual, (), state.frames + 1, small), Tracked("tracked", fit, cut=cut)
 
 
 def _occlusion(state: TrackState, fit: Fit) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -106,7 +110,9 @@ def _occlusion(state: TrackState, fit: Fit) -> tuple[np.ndarray, tuple[str, ...]
     if state.usual is None:
         return error, ()
     usual = np.where(np.isfinite(state.usual), state.usual, error)
-    covered = (error > OCCLUDED_RATIO * usual) & (error > usual + OCCLUDED_EXCESS) & (state.frames >= BASELINE_FRAMES)
+    was = np.array([name in state.covered for name in names])
+    ratio, excess = np.where(was, UNCOVERED_RATIO, OCCLUDED_RATIO), np.where(was, UNCOVERED_EXCESS, OCCLUDED_EXCESS)
+    covered = (error > ratio * usual) & (error > usual + excess) & (state.frames >= BASELINE_FRAMES)
     rate = max(BASELINE_RATE, 1.0 / (state.frames + 1)) if state.frames < BASELINE_FRAMES else BASELINE_RATE
     seen = np.isfinite(error) & ~covered
     usual = np.where(seen, usual + rate * (error - usual), usual)
