@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from f2fcam.frame import rgb_from_i420
@@ -84,8 +86,10 @@ def test_placeholder_is_a_legible_picture_with_the_badge(width: int, height: int
 
 @settings(max_examples=20)
 @given(st.sampled_from(sorted(GLYPHS)), st.floats(8, 40))
+@example("2", 8.375)
 def test_strokes_of_a_glyph_are_as_thick_as_asked(letter: str, capital: float):
     drawn = draw_text(letter, capital, stroke=0.15)
     rows = np.array([list(row) for row in drawn.rows])
-    assert rows.max() == 255
+    nearest = math.sqrt(0.5)  # No point of a stroke is farther from a pixel's centre: a thin one need not hit any.
+    assert rows.max() >= min(255, int(255 * (capital * 0.15 / 2 + 0.5 - nearest)))
     assert rows[0].max() < 255 and rows[-1].max() < 255, "a soft edge all around"
