@@ -21,9 +21,9 @@ TrackStatus = Literal["tracked", "occluded", "lost"]
 
 CUT_DIFFERENCE = 0.16
 """Mean grey difference, in [0, 1], of two 32 x 18 thumbnails above which the shot has changed."""
-OCCLUDED_RATIO, OCCLUDED_EXCESS = 2.3, 0.085
+OCCLUDED_RATIO, OCCLUDED_EXCESS = 2.5, 0.10
 """A region is covered when its error exceeds both this multiple of its usual error and this much more: speech and a
-turned head reach 2.3 times and 0.08 more, a hand over the mouth 2 to 5 times and 0.08 to 0.20 more."""
+turned head reach 2.4 times and 0.09 more, a hand over the mouth 2 to 5 times and 0.08 to 0.20 more, the most at first."""
 UNCOVERED_RATIO, UNCOVERED_EXCESS = 1.7, 0.05
 """A covered region stays covered until its error falls below either: a hand moves, and looks like skin here and there."""
 BASELINE_RATE = 0.02
