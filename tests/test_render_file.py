@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 
 from f2fcam.capture.video import VideoFile
+from f2fcam.engine import Engine
 from f2fcam.errors import ConfigError, InputError
+from f2fcam.face.morphable import load_face_model
+from f2fcam.live import LivePipeline
 from f2fcam.render_file import RenderedVideo, render_video
+from f2fcam.source_person import estimate_source
 from f2fcam.target_clip import TargetClip, playback_of
 from f2fcam.track.landmarks import FakeDetector, MediaPipeDetector
 from f2fcam.track.neutral import lip_gap
+from f2fcam.track.scan import scan
 from f2fcam.trust.badge import badge_box
 from tests import enrolled
 
@@ -123,3 +128,26 @@ def test_source_without_a_face_is_refused_and_leaves_nothing(tmp_path):
 def test_output_must_not_be_the_source(tmp_path):
     with pytest.raises(ConfigError):
         render_video(enrolled.profile(), enrolled.film(enrolled.ACTOR), enrolled.film(enrolled.ACTOR))
+
+
+def test_the_live_threads_without_drops_make_the_same_pictures(rendering):
+    """Engine, threads, slots and the live pipeline over the same file: bit for bit what `render` makes."""
+    model = load_face_model()
+    with VideoFile(enrolled.film(enrolled.ACTOR)) as film:
+        detector = MediaPipeDetector()
+        seen = scan(film, detector)
+        detector.close()
+    actor = estimate_source(model, seen, "film", bundling=enrolled.QUICK).person
+    pipeline = LivePipeline(enrolled.profile(), model=model, person=actor)
+    pictures: list[np.ndarray] = []
+    engine = Engine(
+        lambda: VideoFile(enrolled.film(enrolled.ACTOR)),
+        pipeline,
+        lambda output, captured_ns: pictures.append(output.rgb.copy()),
+        every_frame=True,
+        loop=False,
+    )
+    engine.run()
+    pipeline.close()
+    assert len(pictures) == len(rendering.pictures)
+    assert all(np.array_equal(live, file) for live, file in zip(pictures, rendering.pictures, strict=True))
