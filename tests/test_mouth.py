@@ -349,9 +349,9 @@ def test_a_change_of_frame_fades_on_time(model, person, databases, clip):
     state, closed = retoucher.retouch(RetouchState(), target, shut, 0.0)
     state, _ = retoucher.retouch(state, target, wide, 0.04)
     first = state.openings["mouth"]
-    assert first.previous != NONE and first.mix == 0
+    assert first.previous != NONE and first.mix == pytest.approx(0.04 / FADE_S)
     state, _ = retoucher.retouch(state, target, wide, 0.04 + FADE_S / 2)
-    assert state.openings["mouth"].mix == pytest.approx(0.5)
+    assert state.openings["mouth"].mix == pytest.approx(0.04 / FADE_S + 0.5)
     state, patches = retoucher.retouch(state, target, wide, 0.041 + FADE_S)
     assert state.openings["mouth"].previous == NONE
     assert state.openings["mouth"].entry == first.entry

@@ -33,6 +33,8 @@ STIFFEST = 0.06
 """How much the brightest row (teeth) stretches, the darkest being 1."""
 DARK_BELOW, DARK_FROM = 0.10, 0.35
 """Old over new height of an opening: below the one the inside is the cavity's darkness, above the other as retrieved."""
+SLIT_BELOW = 0.3
+"""New over old height below which lips that all but meet shade what is left between them."""
 DARKNESS = 0.8
 _gaussian = np.exp(-0.5 * (np.arange(-6, 7) / 1.5) ** 2)
 SMOOTHING = _gaussian / _gaussian.sum()
@@ -294,7 +296,9 @@ def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_low
     down = min(max(down, top + outside_top), bottom - outside_bottom)
 
     missing = (np.float32(DARK_FROM) - height / max(wanted, np.float32(1))) / np.float32(DARK_FROM - DARK_BELOW)
-    dark = min(max(missing, zero), one) * min(min(below, above) / np.float32(3), one) * np.float32(DARKNESS)
+    dark = min(max(missing, zero), one) * min(min(below, above) / np.float32(3), one)
+    slit = one - max(wanted, zero) / (np.float32(SLIT_BELOW) * height)
+    dark = max(dark, min(max(slit, zero), one)) * np.float32(DARKNESS)
     sx = maps[3, 0, 0] * along + maps[3, 0, 1] * down + maps[3, 0, 2]
     sy = maps[3, 1, 0] * along + maps[3, 1, 1] * down + maps[3, 1, 2]
     return sx, sy, dark

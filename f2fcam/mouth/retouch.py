@@ -24,7 +24,7 @@ KEPT_ORIGINS = 4
 SAME_EXPRESSION = 1e-4
 """Below this difference of every weight the displayed frame's own mouth and eyes are left as they are."""
 SHUT_BELOW = 0.4
-"""Of the wanted height: an eye this shut has nothing to fade from; eyes open at once anyway."""
+"""Of the wanted height: an opening this shut has nothing to fade from."""
 FLOW_FROM = 6.0
 """Mean grey difference of two patches from which a fade follows the optical flow between them."""
 
@@ -101,7 +101,7 @@ class Retoucher:
         if state.previous == NONE:
             return patch
         before = self._origin(name, state.previous, own)
-        if not maker.aperture.has_jaw and before.rim.gap_px < SHUT_BELOW * stage.rim.gap_px:
+        if before.rim.gap_px < SHUT_BELOW * stage.rim.gap_px:
             return patch
         last = maker.make(stage, before, own)
         return Patch(self._fade(last.rgb, patch.rgb, state.mix), patch.alpha, patch.x, patch.y)

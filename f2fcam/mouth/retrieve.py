@@ -93,14 +93,13 @@ def wanted_measures(
 def own_distance(database: ApertureDatabase, geometry: PersonAperture, query: Query, performance: Performance) -> float:
     """Distance of the displayed frame's own mouth: same head, same light, so only shape counts.
 
-    A shut eye cannot be torn open, as in `distances`; a mouth's inside stretches in its dark.
+    What is shut cannot be torn open, as in `distances`.
     """
     shape = (database.metric @ performance.expression) / database.scales[0]
     measures = wanted_measures(database, geometry, performance.expression) / database.scales[2]
     apart = W_SHAPE * ((shape - query.shape) ** 2).sum() + W_MEASURES * ((measures - query.measures) ** 2).sum()
-    if not geometry.aperture.has_jaw:
-        short = np.minimum((measures - query.measures)[GAPS[database.name]], 0)
-        apart += W_MEASURES * (SHORTAGE - 1) * (short**2).sum()
+    short = np.minimum((measures - query.measures)[GAPS[database.name]], 0)
+    apart += W_MEASURES * (SHORTAGE - 1) * (short**2).sum()
     return float(apart)
 
 
@@ -131,7 +130,7 @@ def retrieve(
     # Eyes do not wait for a fade to end: a blink is as short.
     if mix < 1 and entry == state.entry:
         return replace(state, row=row)
-    return replace(_change(state, database, entry, row), row=row)
+    return replace(_change(state, database, entry, row, passed), row=row)
 
 
 def _choose(
@@ -184,12 +183,12 @@ def in_between(database: ApertureDatabase, query: Query, last: int, goal: int, l
     return int(near[total.argmin()])
 
 
-def _change(state: RetrievalState, database: ApertureDatabase, entry: int, row: int) -> RetrievalState:
-    """Show `entry` from now on: at once where it follows what was shown, else fading."""
+def _change(state: RetrievalState, database: ApertureDatabase, entry: int, row: int, passed_s: float) -> RetrievalState:
+    """Show `entry` from now on: at once where it follows what was shown, else fading, which this picture begins."""
     if entry == state.entry or state.entry == NONE:
         return replace(state, entry=entry, previous=NONE, mix=1.0)
     then = state.row if state.entry == DISPLAYED else int(database.frames[state.entry])
     now = row if entry == DISPLAYED else int(database.frames[entry])
     if abs(then - now) <= SUCCESSIVE:
         return replace(state, entry=entry, previous=NONE, mix=1.0)
-    return replace(state, entry=entry, previous=state.entry, mix=0.0)
+    return replace(state, entry=entry, previous=state.entry, mix=min(passed_s / FADE_S, 1.0))
