@@ -22,7 +22,6 @@ from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.track import energy
 from f2fcam.track.energy import EXPRESSION, LIGHT, POSE, UNKNOWNS, LandmarkTargets, Photometric
 from f2fcam.track.landmarks import (
-    CHIN_FRONT,
     CHIN_LINE,
     FACE_OVAL,
     INNER_LIPS,
@@ -46,9 +45,9 @@ from f2fcam.track.solver import free_unknowns, pcg
 UPPER_BOUND = 1.2
 """Largest expression weight (`DECISIONS` 5)."""
 PRECONDITION_STRIDE = 16
-CONTOUR_IMPORTANCE, OVAL_IMPORTANCE, CHIN_IMPORTANCE = 4.0, 0.2, 2.0
-"""Landmark weights: lips and lids move on their own; the oval slides over the skin; without the chin the jaw would drop as
-far as the lips part."""
+CONTOUR_IMPORTANCE, OVAL_IMPORTANCE = 4.0, 0.2
+"""Landmark weights beside 1: lips and lids move on their own; the oval slides over the skin, but for the chin, without which
+a laughing jaw would drop as far as the lips part."""
 WATCHED_REGIONS = ("mouth_area", "forehead")
 """Regions whose photometric error tells an occlusion (`DECISIONS` 11); the others vary too much by themselves."""
 OCCLUSION_MARGIN_MM = 6.0
@@ -146,8 +145,8 @@ def landmark_importance() -> Float32[np.ndarray, " 478"]:
     """How much each landmark counts."""
     importance = np.ones(POINTS, np.float32)
     importance[list(FACE_OVAL)] = OVAL_IMPORTANCE
-    importance[list(INNER_LIPS + LEFT_EYE + RIGHT_EYE + CHIN_LINE)] = CONTOUR_IMPORTANCE
-    importance[list(CHIN_FRONT)] = CHIN_IMPORTANCE
+    importance[list(CHIN_LINE)] = 1.0
+    importance[list(INNER_LIPS + LEFT_EYE + RIGHT_EYE)] = CONTOUR_IMPORTANCE
     return importance
 
 

@@ -67,8 +67,8 @@ NOSE_BRIDGE = (168, 6, 197, 195, 5)
 """From between the eyes downwards."""
 NOSE_TIP, NOSE_BASE = 4, 2
 CHIN = 152
-CHIN_LINE, CHIN_FRONT = (149, 176, 148, 152, 377, 400, 378), (175, 199, 200)
-"""The chin's lower edge, which is skin rather than outline in most views; its front, from below upwards."""
+CHIN_LINE = (149, 176, 148, 152, 377, 400, 378)
+"""The chin's lower edge, which is skin rather than outline in most views."""
 STABLE = (*EYE_CORNERS, 168, 6, 197, 195, 5, 4, 122, 351)
 """Points that expressions hardly move: eye corners, bridge and ridge of the nose."""
 FACE_OVAL = (
