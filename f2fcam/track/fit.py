@@ -69,7 +69,7 @@ class FitConfig:
     """
 
     color: float = 1.0
-    landmark: float = 3.0
+    landmark: float = 1.0
     prior: float = 1.5e-2
     temporal: float = 1.5e-2
     light_temporal: float = 1e-2
