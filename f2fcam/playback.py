@@ -19,6 +19,7 @@ from f2fcam.face.state import Performance
 
 WINDOW = (0.35, 0.7, 1.0, 1.0, 0.7, 0.35)
 """Weights of the frames around a jump, three before it and three after: motion has to fit, not only place."""
+PAIRS_AT_ONCE = 2048
 NEIGHBOURS = 16
 LEAST_JUMP_S = 0.7
 """A jump over less than this would be a stutter."""
@@ -195,8 +196,8 @@ def _jumps(
     if len(start) == 0:
         return start, end, cost
     # The cut itself: no term may change by more than it does within the clip, compared with the frame that was due.
-    worst = np.max([np.linalg.norm(v[end] - v[start], axis=1) for v in scaled.values()], axis=0)
-    due = np.max([np.linalg.norm(v[end] - v[start + 1], axis=1) for v in scaled.values()], axis=0)
+    worst = np.max([_apart(values, end, start) for values in scaled.values()], axis=0)
+    due = np.max([_apart(values, end, start + 1) for values in scaled.values()], axis=0)
     allowed = (worst <= 1.0) & (due <= 1.0)
     start, end, cost = start[allowed], end[allowed], cost[allowed]
     best = _thin(start, end, cost)
@@ -205,6 +206,12 @@ def _jumps(
     if not alive.any():
         alive = _sustaining(start, end, time_s, 0.0)
     return start[alive], end[alive], cost[alive]
+
+
+def _apart(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Distances of pairs of rows, a few pairs at a time: there are many more pairs than rows."""
+    pieces = np.array_split(np.arange(len(first)), max(1, len(first) // PAIRS_AT_ONCE))
+    return np.concatenate([np.linalg.norm(values[first[k]] - values[second[k]], axis=1) for k in pieces])
 
 
 def _thin(start: np.ndarray, end: np.ndarray, cost: np.ndarray) -> np.ndarray:
