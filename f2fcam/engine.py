@@ -37,6 +37,8 @@ STAGES = ("capture", "track", "render")
 REPORT_EVERY_S = 0.5
 OLDEST_CAPTURE_NS = 5_000_000_000
 """A driver's capture time farther away than this is not on our clock."""
+CUT_OFF = 0.02
+"""Share of a picture that may be lost to fill the camera's."""
 STOP_WITHIN_S = 4.0
 """A stage that does not end by then is left behind: the process exits."""
 
@@ -301,13 +303,20 @@ class RingPublisher:
 
 
 def fit(rgb: UInt8[np.ndarray, "h w 3"], canvas: UInt8[np.ndarray, "H W 3"]) -> None:
-    """Scale a picture into the middle of `canvas`, keeping its shape; what is around it stays."""
+    """Scale a picture into the middle of `canvas`, keeping its shape; what is around it stays.
+
+    Bars of a few pixels would look like a fault: up to `CUT_OFF` of the picture is cut off instead.
+    """
     (height, width), (canvas_height, canvas_width) = rgb.shape[:2], canvas.shape[:2]
-    scale = min(canvas_width / width, canvas_height / height)
+    inside, outside = sorted((canvas_width / width, canvas_height / height))
+    scale = outside if outside <= inside * (1 + CUT_OFF) else inside
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
-    x, y = (canvas_width - w) // 2, (canvas_height - h) // 2
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    canvas[y : y + h, x : x + w] = cv2.resize(rgb, (w, h), interpolation=how)
+    picture = cv2.resize(rgb, (w, h), interpolation=how)
+    x, y = (canvas_width - w) // 2, (canvas_height - h) // 2
+    shown = picture[max(-y, 0) : max(-y, 0) + canvas_height, max(-x, 0) : max(-x, 0) + canvas_width]
+    x, y = max(x, 0), max(y, 0)
+    canvas[y : y + shown.shape[0], x : x + shown.shape[1]] = shown
 
 
 def main(open_pipeline: Callable[[EngineSetup], Pipeline], open_source: Callable[[str], FrameSource]) -> int:

@@ -201,6 +201,17 @@ def test_fit_keeps_the_shape(shape: tuple[int, int]):
     assert abs(columns / rows - shape[1] / shape[0]) < 0.05 * shape[1] / shape[0]
 
 
+def test_an_all_but_fitting_picture_fills_the_canvas():
+    canvas = np.zeros((720, 1280, 3), np.uint8)
+    picture = np.full((480, 848, 3), 120, np.uint8)
+    picture[:, 424:] = 200
+    fit(picture, canvas)
+    assert canvas.min() >= 119 and canvas[0, 638].max() < 160 < canvas[0, 641].min()
+    tall = np.zeros((480, 848, 3), np.uint8)
+    fit(np.full((720, 1280, 3), 90, np.uint8), tall)
+    assert tall.min() == 90
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what another thread does; bounded."""
     tick = threading.Event()
