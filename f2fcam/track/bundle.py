@@ -51,7 +51,7 @@ class BundleConfig:
     """
 
     color: float = 1.0
-    landmark: tuple[float, ...] = (1.0, 0.1, 0.02)
+    landmark: tuple[float, ...] = (1.0, 0.1, 0.005)
     identity: tuple[float, ...] = (1e-2, 2e-3, 2e-4)
     albedo: float = 1e-3
     expression: float = 1.5e-2
