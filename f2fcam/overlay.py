@@ -74,8 +74,7 @@ def texture_picture(
     """Reflectance laid out by the model's texture coordinates, sRGB-encoded, with confidence as alpha."""
     flat = np.column_stack([model.uv * size, np.full(len(model.uv), size, np.float32)]).astype(np.float32)
     # An orthographic view of the flat layout: a pinhole of focal length z leaves x and y as they are.
-    triangles = model.triangles(2)
-    triangles = triangles[model.textured[triangles].all(axis=1)]
+    triangles = model.triangles(2)[model.textured]
     drawn = CpuRasterizer().rasterize(flat, triangles, Intrinsics(size, 0.0, 0.0, size, size), cull_back=False)
     there = drawn.triangle >= 0
     corners = triangles[drawn.triangle[there]]

@@ -12,6 +12,7 @@ from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.face.state import Performance, Person
 from f2fcam.frame import srgb_encode
+from f2fcam.overlay import texture_picture
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.render.texture import View, unwrap
 
@@ -80,3 +81,21 @@ def test_what_no_view_shows_is_the_models_guess(model: FaceModel) -> None:
     frontal = unwrap(model, PERSON, [photograph(model, paint(model), 0.0, 0.0)])
     assert back.sum() > 5000 and (frontal.confidence[back] == 0).all()
     assert np.isfinite(frontal.albedo).all() and frontal.albedo.min() > 0
+
+
+def test_an_overexposed_view_leaves_the_models_own_albedo(model: FaceModel) -> None:
+    view = photograph(model, paint(model), 0.0, 0.0)
+    view.rgb[:] = 255
+    texture = unwrap(model, PERSON, [view])
+    assert not texture.confidence.any()
+    assert np.allclose(texture.albedo, model.vertex_albedo(PERSON.albedo), atol=1e-5)
+
+
+def test_the_layout_of_the_texture_does_not_overlap_itself(model: FaceModel) -> None:
+    """Every pixel belongs to one triangle, so that the picture is the paint and not whichever triangle comes last."""
+    picture = texture_picture(model, np.full((len(model.uv), 3), 0.25), np.ones(len(model.uv)), 256)
+    drawn = picture[..., 3] > 0
+    corners = model.uv[model.triangles(2)[model.textured]].astype(np.float64)
+    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum() / 2
+    assert drawn.mean() == pytest.approx(area, rel=0.03)

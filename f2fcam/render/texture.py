@@ -80,7 +80,7 @@ def unwrap(model: FaceModel, person: Person, views: Iterable[View], rasterizer: 
         return Texture(guess, np.zeros(len(guess), np.float32))
     samples, weights = np.stack([s for s, _ in seen]), np.stack([w for _, w in seen])
     albedo = _robust_mean(samples, weights)
-    confidence = np.clip(weights.sum(axis=0) / (0.5 * weights.max()), 0, 1).astype(np.float32)
+    confidence = np.clip(weights.sum(axis=0) / (0.5 * max(float(weights.max()), 1e-9)), 0, 1).astype(np.float32)
     known = confidence > 0.5
     if known.any():
         guess = guess * (np.median(albedo[known], axis=0) / np.median(guess[known], axis=0))
@@ -89,7 +89,7 @@ def unwrap(model: FaceModel, person: Person, views: Iterable[View], rasterizer: 
 
 
 def _unfolded_areas(model: FaceModel, person: Person) -> Float32[np.ndarray, " n"]:
-    """Area around each vertex, mm^2, eyes open or shut, whichever is larger: an open eye folds its lid away."""
+    """Twice the area around each vertex, mm^2, eyes open or shut, whichever is larger: an open eye folds its lid away."""
     shut = np.zeros(76, np.float32)
     shut[[model.expression_names.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]] = 1.0
     areas = []
