@@ -179,8 +179,8 @@ class Learner:
                 self._better(self._person)
             except Exception:  # the present estimate stays; the camera goes on
                 log.exception("the actor could not be learnt")
-            self.phase = "watching" if self._wants else "done"
             self._busy.clear()
+            self.phase = "watching" if self._wants else "done"
 
 
 class LivePipeline:

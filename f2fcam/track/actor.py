@@ -126,7 +126,7 @@ def follow(state: ActorState, frame: Frame, landmarks: Landmarks | None, actor: 
         status, strength = _absence(state, tracked, elapsed_s, frame.timestamp_ns)
         state = replace(state, strength=strength)
     pose = None if fit is None else fit.performance.camera_from_model
-    return replace(state, actor=actor), Acted(
+    return state, Acted(
         status, state.shown, state.strength, state.expression, pose, tracked, frame.index, frame.timestamp_ns
     )
 
@@ -154,7 +154,7 @@ def _take_in(state: ActorState, measured: np.ndarray, actor: Actor, elapsed_s: f
     strength = min(1.0, state.strength + (elapsed_s / RETURN_S if state.since_ns is not None else 1.0))
     return replace(
         state, strength=strength, expression=expression, speed=speed, shown=shown.astype(np.float32),
-        since_ns=timestamp_ns, jump=jump, cut=False,
+        since_ns=timestamp_ns, actor=actor, jump=jump, cut=False,
     )  # fmt: skip
 
 
