@@ -83,7 +83,10 @@ def options(
 @app.command()
 def enroll(
     video: Annotated[
-        Path, typer.Argument(help="A video of the target's face, 10 seconds or more.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A video of the target's face: 10 seconds or more are best, 2 the least.", show_default=False
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="What the profile is called.", show_default=False)],
     myself: Annotated[bool, typer.Option("--self", help="I am the person in the video.")] = False,
@@ -141,7 +144,7 @@ def start(
         source=source or defaults.source,
         sink=sink or defaults.sink,
         size=parse_size(size or defaults.size),
-        fps=fps or defaults.fps,
+        fps=defaults.fps if fps is None else fps,
         duration_s=seconds,
     )
     find_profile(profile, profiles)  # a wrong name shows before anything starts
@@ -181,9 +184,13 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def switch(name: Annotated[str, typer.Argument(help="Another profile.", show_default=False)]) -> None:
     """Put another target on the air."""
-    from f2fcam.profile_store import checked_name
+    from f2fcam.control import request
+    from f2fcam.profile_store import checked_name, find_profile
 
-    _command("switch", f"{name} is on the air.", profile=checked_name(name))
+    checked_name(name)
+    profiles = request("status").get("profiles")
+    find_profile(name, Path(str(profiles)) if profiles else None)  # a wrong name shows before the engine is exchanged
+    _command("switch", f"{name} is on the air.", profile=name)
 
 
 @app.command()
@@ -248,6 +255,8 @@ def evaluate(
     _require_file(video)
     if source is not None:
         _require_file(source)
+    if folder is not None:
+        _make_folder(folder)
     from f2fcam.evaluate import evaluate_video
 
     result = evaluate_video(
@@ -276,9 +285,9 @@ def bench(
     ] = None,
 ) -> None:
     """Measure the speed of every stage."""
-    from f2fcam.config import load_config, parse_size
+    from f2fcam.config import checked_size, load_config, parse_size
 
-    picture = parse_size(size)
+    picture = checked_size(parse_size(size))
     if source is not None:
         _require_file(source)
     profiles = profiles or _configured_profiles(load_config())
@@ -470,6 +479,16 @@ def _command(name: str, message: str, **arguments: str) -> None:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"{path} is not a file that exists.", hint="Check the path.")
+
+
+def _make_folder(path: Path) -> None:
+    """Before the work rather than after it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be a folder: {error.strerror}.", hint="Name another with --output."
+        ) from error
 
 
 def _configured_profiles(settings: Any) -> Path | None:

@@ -50,9 +50,7 @@ class StartConfig:
     duration_s: float | None = None
 
     def __post_init__(self) -> None:
-        width, height = self.size
-        if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
-            raise ConfigError(f"The size {width}x{height} is out of range.", hint="Give --size 1280x720, for example.")
+        checked_size(self.size)
         if not FPS_RANGE[0] <= self.fps <= FPS_RANGE[1]:
             raise ConfigError(f"{self.fps:g} frames a second are out of range.", hint="Give --fps 30, for example.")
         if self.duration_s is not None and not 0 < self.duration_s < math.inf:
@@ -153,6 +151,14 @@ def parse_range(text: str | None, option: str = "--range") -> tuple[float, float
     if not start < end:
         raise ConfigError(f"{option} {text} ends before it starts.", hint=f"Write it as in `{option} 0:10`.")
     return start, end
+
+
+def checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size, if a camera can have it."""
+    width, height = size
+    if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
+        raise ConfigError(f"The size {width}x{height} is out of range.", hint="Give --size 1280x720, for example.")
+    return size
 
 
 def parse_size(text: str) -> tuple[int, int]:

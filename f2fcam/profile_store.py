@@ -95,7 +95,8 @@ def find_profile(name: str, profiles: Path | None = None) -> Path:
             return root / name
     known = ", ".join(sorted({entry.name for entry in list_profiles(profiles)})) or "none"
     raise ProfileError(
-        f"There is no profile {name!r}; there are: {known}.", hint=f"Enrol one: `f2fcam enroll VIDEO --name {name}`."
+        f"There is no profile {name!r}; there are: {known}.",
+        hint=f"See `f2fcam profile list`, or enrol it: `f2fcam enroll VIDEO --name {name} --self`.",
     )
 
 
@@ -314,6 +315,8 @@ def disk_error(place: Path, error: OSError) -> F2FError:
         return ConfigError(
             f"{place} cannot be written: {reason}.", hint="Choose a folder that you may write to with --profiles."
         )
+    if error.errno == errno.ENOENT:
+        return ConfigError(f"The folder {place.parent} does not exist.", hint=f"Make it: `mkdir -p {place.parent}`.")
     hint = "Free some space on the disk and run it again; what was there before is as it was."
     return F2FError(f"{place} could not be written: {reason}.", hint=hint)
 

@@ -346,6 +346,7 @@ class Supervisor:
             "engine_pid": self._engine.pid,
             "uptime_s": round(self._now - self._started, 1),
             "profile": self._profile,
+            "profiles": str(config.profiles) if config.profiles else None,
             "source": config.source,
             "sink": config.sink,
             "device": self._sink.device if self._sink is not None else None,

@@ -222,6 +222,23 @@ def test_commands_for_a_camera_that_does_not_run(capsys: pytest.CaptureFixture[s
     assert cli.run(["switch", "a/b"]) == 2
 
 
+def test_switch_to_nobody_leaves_the_running_camera_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    make_profile(tmp_path, "bob")
+    asked = []
+
+    def request(command: str, **arguments: str) -> dict:
+        asked.append(command)
+        return {"profiles": str(tmp_path)}
+
+    monkeypatch.setattr("f2fcam.control.request", request)
+    assert cli.run(["switch", "nobody"]) == 4
+    assert asked == ["status"] and "nobody" in capsys.readouterr().err
+    assert cli.run(["switch", "bob"]) == 0
+    assert asked == ["status", "status", "switch"]
+
+
 def test_doctor_prints_one_object(capsys: pytest.CaptureFixture[str]):
     code = cli.run(["doctor", "--json"])
     answer = json.loads(capsys.readouterr().out)

@@ -110,6 +110,20 @@ def test_unknown_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert not (tmp_path / "o.mp4").exists()
 
 
+def test_values_out_of_range_are_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    clip = write_clip(tmp_path / "a.mp4", 3)
+    for line in (
+        ["start", "--profile", "alice", "--source", str(clip), "--sink", "null", "--fps", "0"],
+        ["render", "--profile", "alice", "--source", str(clip), "--output", "."],
+        ["render", "--profile", "alice", "--source", str(clip), "--output", str(clip / "o.mp4")],
+        ["bench", "--size", "7x7"],
+        ["evaluate", str(clip), "--output", str(clip)],
+        ["profile", "export", "alice", str(tmp_path / "none" / "x.zip")],
+    ):
+        assert cli.run(line) == 2, line
+        assert "Something went wrong" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", "a.b", "", "/etc"])
 def test_name_with_slash_or_dots(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]):
     clip = write_clip(tmp_path / "a.mp4", 3)

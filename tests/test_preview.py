@@ -184,3 +184,9 @@ def test_dead_worker_is_told():
         send_on()
     with pytest.raises(DeviceError):
         sink.close()
+
+
+@pytest.mark.parametrize("where", ["99999", "-1", "page"])
+def test_what_is_no_port_is_refused(where: str):
+    with pytest.raises(ConfigError, match="port"):
+        open_preview(where, (64, 48), 30.0)

@@ -13,7 +13,7 @@ PORT = 8321
 
 def open_preview(where: str, size: tuple[int, int], fps: float) -> ProcessSink:
     """The page on `127.0.0.1`; `where` is a port or empty."""
-    if where and not where.isdecimal():
+    if where and not (where.isdecimal() and int(where) <= 65535):
         raise ConfigError(f"{where!r} is no port number.", hint="Write --sink preview or --sink preview:8321.")
     listener = _listen(int(where)) if where else _listen(PORT, otherwise=0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"

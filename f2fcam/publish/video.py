@@ -60,7 +60,7 @@ class VideoWriter:
         self._coding = coding or Coding.untagged(size[1])
         self._last_pts = -1
         self._first_ns: int | None = None
-        self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix or '.mp4'}")
+        self._partial = self.path.parent / f".{self.path.stem}.partial{self.path.suffix or '.mp4'}"
         self._container: av.container.OutputContainer | None = self._create()
         self._sound: _Sound | None = None
         try:
@@ -153,8 +153,10 @@ class VideoWriter:
         return self._container
 
     def _create(self) -> av.container.OutputContainer:
-        if self.path.is_dir():
+        if self.path.is_dir() or not self.path.name:
             raise ConfigError(f"{self.path} is a folder.", hint="Name a file, as in --output out.mp4.")
+        if self.path.parent.exists() and not self.path.parent.is_dir():
+            raise ConfigError(f"{self.path.parent} is no folder.", hint="Name a file in a folder with --output.")
         if not self.path.parent.is_dir():
             raise ConfigError(
                 f"The folder {self.path.parent} does not exist.", hint=f"Make it: `mkdir -p {self.path.parent}`."
