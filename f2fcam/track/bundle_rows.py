@@ -17,7 +17,7 @@ def bundle_rows(
     points, tangent_u, tangent_v, rotation, translation, image, focal, center_x, center_y, albedo, albedo_rows, lighting,
     area, visible, rows, rows_u, rows_v, term_weight, shading, jacobian, residual, reflectance,
 ):  # fmt: skip
-    """Weighted photometric rows of one keyframe; returns half the weighted sum of squares.
+    """Weighted photometric rows of one keyframe; returns the energy: the weighted l2,1 norm.
 
     Positions and tangents (p, 3) in model space; rows* (p, 3, 156): identity then expression; albedo_rows (p, 3, 80).
     Columns of `jacobian`: identity 80, albedo 80, log focal, rotation 3, translation 3, expression 76, lighting 27.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32
 from numba import njit
 
 from f2fcam.face.camera import Intrinsics
@@ -333,8 +333,3 @@ def _landmark_rows(points, translation, rotation, rows, scale, focal, out):
             wx, wy, wz = out.dtype.type(mx), out.dtype.type(my), out.dtype.type(mz)
             for k in range(rows.shape[2]):
                 out[line, 6 + k] = rows[i, 0, k] * wx + rows[i, 1, k] * wy + rows[i, 2, k] * wz
-
-
-def visible_share(photometric: Photometric, visible: Bool[np.ndarray, " p"]) -> float:
-    """Share of the samples that took part in the last linearisation."""
-    return float(np.count_nonzero(photometric.weight) / max(len(visible), 1))

@@ -162,11 +162,9 @@ class FrameFitter:
         person: Person,
         samples: SampleSet,
         config: FitConfig,
-        *,
-        sample_weight: np.ndarray | None = None,
     ) -> None:
         self.model, self.person, self.config = model, person, config
-        self.rows: PersonSamples = person_samples(model, person, samples, weight=sample_weight)
+        self.rows: PersonSamples = person_samples(model, person, samples)
         count = len(samples)
         self._basis = np.ascontiguousarray(
             model.expression_basis.reshape(-1, model.expression_basis.shape[2]), np.float32

@@ -49,9 +49,9 @@ def descriptor(performance: Performance) -> Float[np.ndarray, " d"]:
 
 
 def choose_keyframes(candidates: list[Candidate], count: int) -> list[int]:
-    """Indices of `count` candidates, the most frontal relaxed one first, each next the farthest from all chosen.
+    """Indices of `count` candidates, the one nearest to the median first, each next the farthest from all chosen.
 
-    Blurred and badly fitted frames, the worst quarter of each kind, only take part when nothing else is left.
+    Blurred and badly fitted frames, the worst quarter of each kind, only take part where the others are fewer than `count`.
     """
     if len(candidates) <= count:
         return list(range(len(candidates)))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from f2fcam.face.morphable import FaceModel
-from f2fcam.track.landmarks import INNER_LIP_PAIRS, LEFT_LID_PAIRS, RIGHT_LID_PAIRS, Landmarks
+from f2fcam.track.landmarks import INNER_LIP_PAIRS, Landmarks
 
 CALM_SHARE = 0.4
 """Share of the frames, by lip gap, then by speed, that may count as relaxed."""
@@ -24,11 +24,6 @@ SHIFTS = 20
 def lip_gap(landmarks: Landmarks) -> float:
     """Mean distance of the inner lips in units of the distance of the outer eye corners."""
     return _gap(landmarks, INNER_LIP_PAIRS)
-
-
-def lid_gaps(landmarks: Landmarks) -> tuple[float, float]:
-    """Mean distance of the lids, the person's left and right, in units of the distance of the outer eye corners."""
-    return _gap(landmarks, LEFT_LID_PAIRS), _gap(landmarks, RIGHT_LID_PAIRS)
 
 
 def _gap(landmarks: Landmarks, pairs: tuple[tuple[int, int], ...]) -> float:

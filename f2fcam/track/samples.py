@@ -85,7 +85,7 @@ class PersonSamples:
         neutral0: level-0 vertices with zero expression, mm. neutral: the samples with zero expression, mm.
         rows: expression basis at the samples, mm per unit, padded for the kernels (`energy.padded_rows`).
         albedo: linear reflectance.
-        region_weight: how much each sample counts, mm^2; zero where the person's texture is unknown.
+        weight: how much each sample counts: the area that it stands for, mm^2.
     """
 
     samples: SampleSet
@@ -96,9 +96,7 @@ class PersonSamples:
     weight: Float32[np.ndarray, " p"]
 
 
-def person_samples(
-    model: FaceModel, person: Person, samples: SampleSet, *, weight: Float32[np.ndarray, " p"] | None = None
-) -> PersonSamples:
+def person_samples(model: FaceModel, person: Person, samples: SampleSet) -> PersonSamples:
     """Gather what tracking `person` needs at `samples`."""
     expression = model.expression_basis.reshape(len(model.mean), -1)
     rows = (samples.position @ expression).reshape(len(samples), 3, -1)
@@ -115,7 +113,7 @@ def person_samples(
         np.ascontiguousarray(samples.position @ neutral0, dtype=np.float32),
         padded_rows(rows.astype(np.float32)),
         np.ascontiguousarray(albedo, dtype=np.float32),
-        samples.area if weight is None else weight,
+        samples.area,
     )
 
 
