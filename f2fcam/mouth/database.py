@@ -32,6 +32,10 @@ SHORTAGE = 3.0
 """A gap that is smaller in the retrieved frame than wanted counts this many times: what it hides cannot be shown."""
 
 
+STEPS = "pixel_steps"
+"""Name of the stored crops: each pixel less what its left and upper neighbours foretell, modulo 256."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApertureDatabase:
     """One opening's enrolled frames: n entries taken from a clip of f frames.
@@ -116,18 +120,28 @@ class ApertureDatabase:
         return at if at < len(self.frames) and self.frames[at] == frame else -1
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All fields as arrays, for `from_arrays`."""
-        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        """All fields as arrays, for `from_arrays`; the crops as their differences, which deflate to two thirds."""
+        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        arrays[STEPS] = np.concatenate([_steps(self.crop(k)) for k in range(len(self))] or [arrays["pixels"]])
+        del arrays["pixels"]
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> ApertureDatabase:
         """The inverse of `to_arrays`; KeyError or ValueError where the arrays are no database."""
+        arrays = dict(arrays)
+        steps = arrays.pop(STEPS, None)
+        if steps is not None:
+            arrays["pixels"] = np.array(steps, np.uint8)
         values = {field.name: np.asarray(arrays[field.name]) for field in fields(cls)}
         name = str(values.pop("name"))
         if name not in APERTURES:
             raise ValueError(f"{name!r} is no opening of the face")
         database = cls(name=name, **values)
         database._check()
+        if steps is not None:
+            for entry in range(len(database)):
+                _add_up(database.crop(entry))
         return database
 
     def _check(self) -> None:
@@ -165,6 +179,18 @@ def distances(database: ApertureDatabase, query: Query, entries: np.ndarray | sl
     total += W_ROTATION * ((database.turn[entries] - query.turn) ** 2).sum(axis=1)
     total += np.float32(W_GAZE * query.sees) * ((database.gaze[entries] - query.gaze) ** 2).sum(axis=1)
     return total + W_BLUR * database.blur[entries]
+
+
+def _steps(crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, " bytes"]:
+    """Second differences of a crop across and down."""
+    down = np.diff(crop, axis=0, prepend=np.zeros_like(crop[:1]))
+    return np.diff(down, axis=1, prepend=np.zeros_like(down[:, :1])).ravel()
+
+
+def _add_up(steps: UInt8[np.ndarray, "h w 3"]) -> None:
+    """The inverse of `_steps`, in place."""
+    np.cumsum(steps, axis=1, dtype=np.uint8, out=steps)
+    np.cumsum(steps, axis=0, dtype=np.uint8, out=steps)
 
 
 def edges(database: ApertureDatabase, entry: int, others: np.ndarray) -> Float32[np.ndarray, " m"]:

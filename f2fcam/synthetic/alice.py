@@ -71,7 +71,7 @@ LIGHT = light(
 
 
 def alice_script() -> Script:
-    """Eight seconds of friendly talk that repeat without a jump."""
+    """Seven seconds of friendly talk that repeat without a jump."""
     return Script(
-        seed=28, talk=1.3, smile=0.6, brows=0.6, blink_s=3.0, blink_depth=1.12, sway_deg=2.6, yaw_deg=3.0, loop_s=8.0
+        seed=28, talk=1.3, smile=0.6, brows=0.6, blink_s=3.0, blink_depth=1.12, sway_deg=2.6, yaw_deg=3.0, loop_s=7.0
     )
