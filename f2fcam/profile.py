@@ -154,10 +154,6 @@ class Profile:
             raise damaged(self.directory / TARGET, f"it has {len(video.times_ns)} frames instead of {len(self.frames)}")
         return video
 
-    @property
-    def texture_path(self) -> Path:
-        return self.directory / TEXTURE
-
 
 def load_profile(directory: Path, *, model_hash: str | None = None, today: datetime.date | None = None) -> Profile:
     """Read and verify a profile; `ProfileError` names the file that is wrong. `model_hash`: `None` takes the installed one's."""

@@ -13,10 +13,9 @@ from f2fcam.face.lighting import ambient
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.face.state import Performance, Person
-from f2fcam.render.composite import Patch
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.render.membrane import NECK_REACH
-from f2fcam.render.view import MOUTH, TargetView, Workspace, _carry, render_frame
+from f2fcam.render.view import TargetView, Workspace, _carry, render_frame
 from f2fcam.render.warp import MARGIN
 
 SIZE = (320, 360)
@@ -145,19 +144,6 @@ def test_appearance_model_paints_the_model(model: FaceModel, workspace: Workspac
     painted = render_frame(flat, acting(model, jawOpen=0.5), workspace, appearance="model").rgb
     assert painted.mean() > video + 5
     assert (painted[:20] == 20).all()
-
-
-def test_a_patch_behind_the_lips_never_covers_them(model: FaceModel, workspace: Workspace) -> None:
-    view = a_view(model, jawOpen=0.6)
-    everywhere = Patch(np.zeros_like(view.rgb), np.full(view.rgb.shape[:2], 255, np.uint8), 0, 0, opening=MOUTH)
-    rendered = render_frame(view, view.performance.expression, workspace, (everywhere,))
-    black = (rendered.rgb == 0).all(axis=2)
-    points = view.performance.camera_from_model.apply(model.geometry(view.person.identity, view.performance.expression))
-    rim = CAMERA.project(points)[model.loops["lips"]].astype(np.float32)
-    polygon = np.zeros(view.rgb.shape[:2], np.uint8)
-    cv2.fillPoly(polygon, [np.round(rim).astype(np.int32)], 1)
-    assert black.sum() > 0.7 * polygon.sum() > 50
-    assert not (black & (cv2.dilate(polygon, np.ones((5, 5))) == 0)).any()
 
 
 def test_other_frame_sizes_scale_the_camera(model: FaceModel, workspace: Workspace) -> None:

@@ -195,12 +195,8 @@ def _add_up(steps: UInt8[np.ndarray, "h w 3"]) -> None:
 
 def edges(database: ApertureDatabase, entry: int, others: np.ndarray) -> Float32[np.ndarray, " m"]:
     """Appearance graph: how visible a change from an entry's picture to others' would be."""
-    both = np.concatenate([database.shape, database.measures], axis=1) if len(others) > 64 else None
-    if both is None:
-        apart = ((database.shape[others] - database.shape[entry]) ** 2).sum(axis=1)
-        apart += ((database.measures[others] - database.measures[entry]) ** 2).sum(axis=1)
-    else:
-        apart = ((both[others] - both[entry]) ** 2).sum(axis=1)
+    apart = ((database.shape[others] - database.shape[entry]) ** 2).sum(axis=1)
+    apart += ((database.measures[others] - database.measures[entry]) ** 2).sum(axis=1)
     pattern = chi_squared(database.pattern[entry], database.pattern[others])
     likeness = database.thumbnail[others] @ database.thumbnail[entry]
     return apart + W_PATTERN * pattern + W_CORRELATION * (1 - likeness)

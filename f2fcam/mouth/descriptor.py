@@ -140,13 +140,8 @@ def _chi_squared(histogram, others, out):
         out[i] = np.float32(0.5) * total
 
 
-def correlation(thumbnail: Float32[np.ndarray, " t"], others: Float32[np.ndarray, "n t"]) -> Float32[np.ndarray, " n"]:
-    """Normalised cross-correlation of small pictures that have been made zero-mean and unit-length."""
-    return others @ thumbnail
-
-
 def thumbnail(crop: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " 384"]:
-    """The crop as 24 x 16 greys, zero-mean and unit-length, for `correlation`."""
+    """The crop as 24 x 16 greys, zero-mean and unit-length: the product of two is their correlation."""
     gray = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (24, 16), interpolation=cv2.INTER_AREA)
     flat = gray.astype(np.float32).ravel()
     flat -= flat.mean()

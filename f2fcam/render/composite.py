@@ -25,14 +25,12 @@ class Patch:
         rgb: sRGB-encoded colours.
         alpha: coverage, 0 to 255.
         x, y: where in the picture the patch's first pixel lies.
-        opening: number of the aperture (1 = first) that alone shows the patch, behind lips or lids; 0 = in front of all.
     """
 
     rgb: UInt8[np.ndarray, "h w 3"]
     alpha: UInt8[np.ndarray, "h w"]
     x: int
     y: int
-    opening: int = 0
 
 
 def _catmull_rom() -> Float32[np.ndarray, "257 4"]:
@@ -72,7 +70,7 @@ def composite(
             fragments.triangle, fragments.barycentric, triangles, texture, cavity, CATMULL_ROM, out,
         )  # fmt: skip
     for patch in patches:
-        _paste(patch.rgb, patch.alpha, patch.x, patch.y, patch.opening, field.opening, x0, y0, field.mask, out)
+        _paste(patch.rgb, patch.alpha, patch.x, patch.y, x0, y0, field.mask, out)
 
 
 @njit("UniTuple(i8, 4)(u1[:,::1], f4[:,:,::1], i8, i8, i8, i8)", nogil=True, cache=True, fastmath=True)
@@ -179,14 +177,14 @@ def _sample(
 
 
 @njit(
-    "void(u1[:,:,:], u1[:,:], i8, i8, i8, u1[:,::1], i8, i8, u1[:,::1], u1[:,:,::1])",
+    "void(u1[:,:,:], u1[:,:], i8, i8, i8, i8, u1[:,::1], u1[:,:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
 )
-def _paste(rgb, alpha, left, top, number, opening, x0, y0, mask, out):
-    """Blend a patch in; behind lips or lids where it belongs to an opening. Stays within the field's region."""
-    rows, columns = opening.shape
+def _paste(rgb, alpha, left, top, x0, y0, mask, out):
+    """Blend a patch in. Stays within the field's region."""
+    rows, columns = mask.shape
     for j in range(alpha.shape[0]):
         y = top + j - y0
         if y < 0 or y >= rows:
@@ -194,8 +192,6 @@ def _paste(rgb, alpha, left, top, number, opening, x0, y0, mask, out):
         for i in range(alpha.shape[1]):
             x = left + i - x0
             if x < 0 or x >= columns or alpha[j, i] == 0:
-                continue
-            if number > 0 and opening[y, x] != number:
                 continue
             a = np.float32(alpha[j, i]) / np.float32(255)
             for k in range(3):

@@ -23,9 +23,6 @@ from f2fcam.render.scratch import Scratch
 from f2fcam.render.shade import GAIN_SMOOTHING, Appearance, encoded_gain, shade_uncertain, smooth_gain
 from f2fcam.render.warp import MARGIN, Aperture, Warper, vertex_attributes
 
-MOUTH, EYE_LEFT, EYE_RIGHT = 1, 2, 3
-"""Numbers of the face's openings, as `Patch.opening` and `Field.opening` use them."""
-
 LEVEL = 2
 """Subdivision level that is drawn: lip and lid borders need it."""
 

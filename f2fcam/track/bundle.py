@@ -386,15 +386,11 @@ def bundle(
     intrinsics: Intrinsics,
     config: BundleConfig,
     *,
-    start: Person | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Bundle:
-    """Estimate the person in `keyframes`, filmed with one camera of about `intrinsics`, from the mean face or `start`."""
+    """Estimate the person in `keyframes`, filmed with one camera of about `intrinsics`, from the mean face."""
     problem = _Problem(model, samples, keyframes, intrinsics, config)
     state = _State(np.zeros(SHARED), np.zeros((len(samples), 3), np.float32), [k.start for k in keyframes])
-    if start is not None:
-        state.shared[IDENTITY], state.shared[ALBEDO] = start.identity, start.albedo
-        state.shared[160] = np.log(start.intrinsics.focal / intrinsics.focal)
     energies: list[float] = []
     total = sum(config.steps)
     for level, steps in enumerate(config.steps):

@@ -94,14 +94,12 @@ class Fit:
     Attributes:
         color_error: mean l2 norm of the photometric residual over the visible samples, sRGB-encoded [0, 1].
         landmark_error: root mean square landmark distance in embedding deviations.
-        visible: share of the samples seen.
     """
 
     performance: Performance
     status: FitStatus
     color_error: float
     landmark_error: float
-    visible: float
     region_error: dict[str, float]
     """Mean l2 norm of the photometric residual per region of `WATCHED_REGIONS`; NaN where too little is seen."""
 
@@ -404,7 +402,6 @@ class FrameFitter:
             "converged" if finite else "diverged",
             float(norms[seen].mean()) if seen.any() else float("inf"),
             float(np.sqrt((residual**2).sum() / max(self.config.landmark, 1e-9))),
-            float(seen.mean()),
             {
                 name: float(norms[seen & here].mean()) if (seen & here).sum() >= 12 else np.nan
                 for name, here in self._regions.items()
