@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from f2fcam.face.camera import Intrinsics
 from f2fcam.face.lighting import ambient
+from f2fcam.face.morphable import load_face_model
 from f2fcam.face.rigid import RigidTransform, so3_exp
-from f2fcam.face.state import Performance
-from f2fcam.track.keyframes import Candidate, choose_keyframes
+from f2fcam.face.state import Performance, Person
+from f2fcam.overlay import fit_picture
+from f2fcam.track.keyframes import Candidate, choose_keyframes, light_direction
 from f2fcam.track.pose import pose_from_landmarks, similarity
 from f2fcam.track.tracker import is_cut, thumbnail
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 
 
-def candidate(yaw=0.0, jaw=0.0, misfit=1.0, sharp=10.0):
+def candidate(yaw=0.0, jaw=0.0, misfit=1.0, sharp=10.0, light=(0.0, 0.0, 0.0)):
     expression = np.zeros(76, np.float32)
     expression[0] = jaw
     pose = RigidTransform(so3_exp(np.array([0.0, yaw, 0.0])) @ FRONTAL, np.array([0.0, 0, 600]))
-    return Candidate(Performance(expression, pose, ambient()), misfit, sharp)
+    return Candidate(Performance(expression, pose, ambient()), misfit, sharp, np.array(light))
 
 
 def test_keyframes_cover_pose_and_expression():
@@ -32,6 +35,33 @@ def test_blurred_and_misfitted_frames_are_left_out():
     pool += [candidate(yaw=1.0, sharp=1.0), candidate(yaw=-1.0, misfit=9.0)]
     chosen = choose_keyframes(pool, 6)
     assert not {20, 21} & set(chosen)
+
+
+def test_keyframes_cover_the_light():
+    pool = [candidate(yaw=0.001 * i) for i in range(20)] + [candidate(light=(0.0, 0.0, 0.5))]
+    assert 20 in choose_keyframes(pool, 2)
+
+
+def test_blurred_frames_only_fill_up():
+    """Nine sharp frames and three blurred ones, one of them turned far: it comes tenth, not second."""
+    pool = [candidate(yaw=0.01 * i) for i in range(9)] + [candidate(yaw=0.1 * i, sharp=1.0) for i in (1, -1, 9)]
+    for count in range(2, 10):
+        assert max(choose_keyframes(pool, count)) < 9
+    assert choose_keyframes(pool, 10) == [*range(9), 11]
+
+
+def test_the_side_of_the_light_is_seen_whatever_the_pose():
+    model, camera = load_face_model(), Intrinsics(900.0, 160.0, 160.0, 320, 320)
+    nobody = Person(np.zeros(80, np.float32), np.zeros(80, np.float32), camera, np.zeros(76, np.float32))
+    for turn in (-0.3, 0.0, 0.3):
+        pose = RigidTransform(so3_exp(np.array([0.0, turn, 0.0])) @ FRONTAL, np.array([0.0, 0, 900]))
+        for side in (-0.3, 0.3):
+            light = ambient()
+            light[3] = side * light[0]
+            acted = Performance(np.zeros(76, np.float32), pose, light)
+            picture = fit_picture(model, nobody, acted, np.full((320, 320, 3), 128, np.uint8), camera)[:, 640:]
+            y, z, x = light_direction(model, acted, np.ascontiguousarray(picture), camera)
+            assert abs(x - side) < 0.06 and abs(y) < 0.1 and abs(z) < 0.1
 
 
 def test_too_few_candidates_are_all_taken():
@@ -48,8 +78,6 @@ def test_similarity_recovers_a_known_motion():
 
 
 def test_pose_from_landmarks_is_near_the_truth_for_a_far_camera():
-    from f2fcam.face.camera import Intrinsics
-
     rng = np.random.default_rng(1)
     points = rng.normal(size=(60, 3)) * [50, 60, 30]
     pose = RigidTransform(so3_exp(np.array([0.1, 0.3, 0.0])) @ FRONTAL, np.array([40.0, -30, 3000]))

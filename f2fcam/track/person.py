@@ -17,7 +17,7 @@ from f2fcam.face.state import Performance, Person
 from f2fcam.render.texture import View, unwrap
 from f2fcam.track.bundle import Bundle, BundleConfig, Keyframe, bundle
 from f2fcam.track.fit import FitConfig, FrameFitter, face_pyramid
-from f2fcam.track.keyframes import Candidate, choose_keyframes, sharpness
+from f2fcam.track.keyframes import Candidate, choose_keyframes, light_direction, sharpness
 from f2fcam.track.landmarks import Landmarks
 from f2fcam.track.samples import choose_samples
 from f2fcam.track.tracker import FIRST_STEPS
@@ -85,7 +85,8 @@ def rough_fits(model: FaceModel, observations: list[Observation], camera: Intrin
         local = seen.shifted().xy[:468]
         levels = face_pyramid(seen.rgb, seen.intrinsics(camera), local, LANDMARK_ONLY.face_px)
         fit = fitter.fit(levels, seen.landmarks, fitter.initial(seen.landmarks))
-        candidates.append(Candidate(fit.performance, fit.landmark_error, sharpness(seen.rgb, local)))
+        light = light_direction(model, fit.performance, seen.rgb, seen.intrinsics(camera))
+        candidates.append(Candidate(fit.performance, fit.landmark_error, sharpness(seen.rgb, local), light))
     return candidates
 
 
