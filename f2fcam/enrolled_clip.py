@@ -121,9 +121,8 @@ def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[
 
 
 def _status(tracked: Tracked, usable: bool) -> int:
-    if usable and tracked.fit is not None:
-        return STATUSES.index(tracked.fit.status)
-    return STATUSES.index("occluded" if tracked.status == "occluded" else "lost")
+    """A covered chin or shut lids leave a frame usable; a bad fit makes it lost."""
+    return STATUSES["tracked" if usable else "occluded" if tracked.status == "occluded" else "lost"]
 
 
 def _nearest_true(flags: np.ndarray) -> np.ndarray:

@@ -67,8 +67,7 @@ def calm_row(frames: TrackedFrames, neutral: np.ndarray, usable: np.ndarray) -> 
 
 
 def _word(code: int) -> str:
-    word = STATUSES[code]
-    return "tracked" if word in ("converged", "max_steps") else word
+    return next(word for word, number in STATUSES.items() if number == code)
 
 
 def _facts(clip: EnrolledClip, seen: Scan, shot: Shot, source: VideoFile) -> dict[str, str]:

@@ -42,8 +42,8 @@ GROUPS = ("mouth", "playback", "enrolment")
 """Arrays of later stages, each in a file of its own: mouths and eyes; transitions; what enrolment learned beside the fit."""
 
 LEVEL2_VERTICES, LANDMARKS = 53_390, 478
-STATUSES = ("converged", "max_steps", "diverged", "occluded", "lost")
-"""`FitStatus` by its number in `TrackedFrames.status`."""
+STATUSES: dict[str, int] = {"tracked": 0, "occluded": 3, "lost": 4}
+"""What became of an enrolled frame, and its number in `TrackedFrames.status`; only tracked ones are acted."""
 
 _AGAIN = "Enrol the video again with `f2fcam enroll VIDEO --name NAME`."
 
@@ -56,7 +56,7 @@ class TrackedFrames:
         index: frame numbers in the clip that was enrolled. time_s: their times from its first picture.
         expressions: absolute. rotations, translations: `camera_from_model` at the stored size.
         landmarks: detected, pixels of the stored size. boxes: the face, x0 y0 x1 y1 in those pixels.
-        status: number in `STATUSES`. residual: whitened photometric error per sample, root mean square.
+        status: a number of `STATUSES`. residual: whitened photometric error per sample, root mean square.
         visibility: packed bits of the level-2 vertices that the frame shows.
     """
 

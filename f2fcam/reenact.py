@@ -55,7 +55,8 @@ class Output:
 
     Attributes:
         rgb: the picture. mask: 255 where it may differ from the target frame.
-        status: what it shows. source_index, target_index: numbers of the frames in their clips' files.
+        status: what it shows; `idle` where the target's frame has no good fit and is shown as it is.
+        source_index, target_index: numbers of the frames in their clips' files.
         expression: what the target shows.
         timings: milliseconds per stage.
     """
@@ -164,7 +165,7 @@ def show(
     workspace: RenderWorkspace,
     timings: dict[str, float] | None = None,
 ) -> tuple[RenderState, Output]:
-    """The target's frame with the actor's expression, as far as `acted.strength` goes."""
+    """The target's frame with the actor's expression, as far as `acted.strength` goes; untouched where it has no good fit."""
     start = retouched = time.perf_counter()
     times = dict(timings or {}) | {"mouth": 0.0}
     own = target.view.performance.expression
@@ -188,4 +189,5 @@ def show(
         mask[y0:y1, x0:x1] = rendered.mask
         rgb = rendered.rgb
     times["render"] = (time.perf_counter() - retouched) * 1e3
-    return state, Output(rgb, mask, acted.status, acted.index, target.index, acted.timestamp_ns, expression, times)
+    status: Status = acted.status if target.usable else "idle"
+    return state, Output(rgb, mask, status, acted.index, target.index, acted.timestamp_ns, expression, times)

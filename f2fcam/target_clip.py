@@ -15,15 +15,13 @@ from f2fcam.render.view import TargetView
 
 TargetFrames = Literal["loop", "nearest-pose"]
 
-UNUSABLE = tuple(STATUSES.index(word) for word in ("diverged", "occluded", "lost"))
-
 
 class TargetClip:
     """Reads frames of a profile's clip by row; only the present one is in memory."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        self.usable: Bool[np.ndarray, " n"] = ~np.isin(profile.frames.status, UNUSABLE)
+        self.usable: Bool[np.ndarray, " n"] = profile.frames.status == STATUSES["tracked"]
         self._video = profile.open_target()
         self._last: TargetFrame | None = None
 

@@ -166,6 +166,15 @@ def test_without_an_actor_the_frame_is_untouched(target):
     assert output.target_index == target.profile.frames.index[3]
 
 
+def test_a_target_frame_without_a_good_fit_is_not_called_tracked(target):
+    frame = replace(target.frame(3), usable=False)
+    expression = frame.view.performance.expression + 0.3
+    render = RenderWorkspace(load_face_model(), target.profile)
+    _, output = show(RenderState(), acted_with(expression, 1.0), frame, render)
+    assert output.status == "idle"
+    assert np.array_equal(output.rgb, frame.view.rgb) and not output.mask.any()
+
+
 def test_same_expression_gives_the_target_frame(target):
     render, state = RenderWorkspace(load_face_model(), target.profile), RenderState()
     for row in np.flatnonzero(target.usable)[::6]:

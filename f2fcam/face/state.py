@@ -11,7 +11,8 @@ from jaxtyping import Float32
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.rigid import RigidTransform
 
-FitStatus = Literal["converged", "max_steps", "diverged", "occluded", "lost"]
+FitStatus = Literal["converged", "diverged"]
+"""The steps were taken, or they led to values that are no numbers."""
 
 
 @dataclass(frozen=True, slots=True)
