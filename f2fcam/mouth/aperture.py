@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 from scipy import sparse
+from scipy.sparse import csgraph
 
 from f2fcam.face.mesh import sparse_times_points, vertex_normals
 from f2fcam.face.morphable import FaceModel, rigid_fit
@@ -26,6 +27,14 @@ DEPTH_MM = {"mouth": 8.0, "eye_left": 2.0, "eye_right": 2.0}
 """How far behind the rim's middle the inside's plane lies: front teeth, cornea."""
 LANDMARK_SPREAD_MM = 6.0
 """How far a landmark's misfit reaches over the skin."""
+CONTROLS = 13
+"""Points along each half of the mouth's rim that may be moved on their own (`contour.rim_shifts`)."""
+HEIGHTS = 7
+"""Places between the corners where an opening's height is compared."""
+LIP_EDGE_MM = 3.5
+"""From the rim, of what may be the lip's outline when it turns inwards."""
+CONTROL_SPREAD_MM = 3.0
+"""How far a shift of the rim reaches over the lip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +47,11 @@ class Aperture:
         alpha: 1 where the retrieved frame alone is shown, falling to 0 at the patch's edge.
         operator: local vertices as weighted sums of the level-0 vertices `columns`.
         upper, lower: the rim's halves, local numbers, both from the person's right corner to the left one.
+        upper_lip, lower_lip: vertices within `LIP_EDGE_MM` of either half, local numbers; none for eyes.
         landmarks: numbers of the detector's points that lie on the patch.
         landmark_operator: those points as weighted sums of the local vertices.
-        spread: carries the landmarks' misfit to the level-0 vertices. alpha0: their `alpha`.
+        controls: points along each half of the rim that may be moved; none for eyes.
+        spread: carries the landmarks' misfit and, after it, the controls' to the level-0 vertices. alpha0: their `alpha`.
     """
 
     name: ApertureName
@@ -51,9 +62,12 @@ class Aperture:
     operator: sparse.csr_matrix
     upper: Int32[np.ndarray, " a"]
     lower: Int32[np.ndarray, " b"]
+    upper_lip: Int32[np.ndarray, " p"]
+    lower_lip: Int32[np.ndarray, " q"]
     landmarks: Int32[np.ndarray, " l"]
     landmark_operator: sparse.csr_matrix
-    spread: Float32[np.ndarray, "c l"]
+    controls: int
+    spread: Float32[np.ndarray, "c m"]
     alpha0: Float32[np.ndarray, " c"]
 
     @property
@@ -90,6 +104,13 @@ def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
     local[vertices] = np.arange(len(vertices), dtype=np.int32)
     landmarks, landmark_operator = _landmarks(model, local, len(vertices))
     spread = _spread(model.mean[columns], landmark_operator @ points[vertices])
+    controls = CONTROLS if name == "mouth" else 0
+    lips = [np.zeros(0, np.int32)] * 2
+    if controls:
+        to_rim = _along_surface(points, all_triangles, (upper, lower), 4 * CONTROL_SPREAD_MM)
+        moved = _rim_spread(points[columns], points[upper[[0, -1]]], [apart[columns] for apart in to_rim])
+        spread = np.concatenate([spread, moved], axis=1)
+        lips = [local[np.flatnonzero((a < LIP_EDGE_MM) & (a < b))] for a, b in (to_rim, to_rim[::-1])]
     weight = np.asarray(operator.sum(axis=0)).ravel()
     alpha0 = (operator.T @ alpha) / np.maximum(weight, 1e-6)
     return Aperture(
@@ -101,9 +122,12 @@ def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
         operator=operator.astype(np.float32),
         upper=local[upper],
         lower=local[lower],
+        upper_lip=lips[0],
+        lower_lip=lips[1],
         landmarks=landmarks,
         landmark_operator=landmark_operator,
-        spread=spread,
+        controls=controls,
+        spread=np.ascontiguousarray(spread, np.float32),
         alpha0=alpha0.clip(0, 1).astype(np.float32),
     )
 
@@ -154,6 +178,25 @@ def _spread(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight / weight.sum(axis=1, keepdims=True), np.float32)
 
 
+def _along_surface(
+    points: np.ndarray, triangles: np.ndarray, halves: tuple[np.ndarray, np.ndarray], limit: float
+) -> list[np.ndarray]:
+    """Every vertex' distance over the mesh's edges to each half of the rim: shut lips touch, yet are far apart."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    lengths = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
+    graph = sparse.csr_matrix((lengths, (edges[:, 0], edges[:, 1])), (len(points), len(points)))
+    return [csgraph.dijkstra(graph, directed=False, indices=half[1:-1], min_only=True, limit=limit) for half in halves]
+
+
+def _rim_spread(points: np.ndarray, corners: np.ndarray, to_rim: list[np.ndarray]) -> np.ndarray:
+    """Weights (c, 2 k) of the rim's controls: along a half linear between neighbours, away from it fading; each lip its own."""
+    across = (points[:, 0] - corners[0, 0]) / (corners[1, 0] - corners[0, 0]) * (CONTROLS - 1)
+    hats = np.maximum(1 - np.abs(np.clip(across, 0, CONTROLS - 1)[:, None] - np.arange(CONTROLS)), 0)
+    fading = [np.exp(-0.5 * (apart / CONTROL_SPREAD_MM) ** 2) for apart in to_rim]
+    mine = [to_rim[0] <= to_rim[1], to_rim[1] < to_rim[0]]
+    return np.concatenate([hats * (fade * own)[:, None] for fade, own in zip(fading, mine, strict=True)], axis=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """An aperture's surface in one picture.
@@ -189,6 +232,7 @@ class PersonAperture:
         self._landmarks = np.asarray(operator @ self._rest0, np.float32)
         self._landmark_basis = (operator @ self._basis0.reshape(len(columns), -1)).reshape(operator.shape[0], 3, -1)
         self._plane = self._inside_plane(person)
+        self._height, self._height_basis = self._heights()
 
     def shape(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, "v 3"]:
         """The vertices in model space, mm."""
@@ -207,6 +251,22 @@ class PersonAperture:
         """The aperture's landmarks in model space, mm."""
         return self._landmarks + self._landmark_basis @ np.asarray(expression, np.float32)
 
+    def heights(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, " 7"]:
+        """How far apart the rim's halves are, mm, at even places between the corners; negative where they overlap."""
+        return self._height + self._height_basis @ np.asarray(expression, np.float32)
+
+    def _heights(self) -> tuple[np.ndarray, np.ndarray]:
+        rest = self._subdivided(self._rest0)
+        ends = rest[self.aperture.upper[[0, -1]], 0]
+        places = ends[0] + (ends[1] - ends[0]) * np.arange(1, HEIGHTS + 1) / (HEIGHTS + 1)
+        upper, lower = (
+            half[np.abs(rest[half, 0][None] - places[:, None]).argmin(axis=1)]
+            for half in (self.aperture.upper, self.aperture.lower)
+        )
+        apart = (self.aperture.operator[upper] - self.aperture.operator[lower]).tocsr()
+        vertical = self._basis0.reshape(len(self._rest0), 3, -1)[:, 1]
+        return (apart @ self._rest0[:, 1]).astype(np.float32), (apart @ vertical).astype(np.float32)
+
     def shape_metric(self, rank: int) -> Float32[np.ndarray, "r 76"]:
         """Q with |Q (a - b)|^2 close to the patch's mean squared motion in mm^2 between expressions a and b."""
         weight = np.zeros(len(self._rest0))
@@ -222,21 +282,23 @@ class PersonAperture:
     def place(
         self,
         performance: Performance,
-        misfit: Float32[np.ndarray, "l 2"],
-        inner_misfit: Float32[np.ndarray, "l 2"] | None = None,
+        misfit: Float32[np.ndarray, "m 2"],
+        inner_misfit: Float32[np.ndarray, "m 2"] | None = None,
     ) -> Placed:
         """Where the surface lies in a picture.
 
-        `misfit` (detected - fitted landmarks, pixels) corrects the fit; `inner_misfit` takes its place where the patch
-        is opaque, so that lips stand as they did in the retrieved frame while the patch's edge meets the displayed one.
+        `misfit` (detected - fitted landmarks, then the rim's shifts, pixels) corrects the fit; `inner_misfit` takes its
+        place where the patch is opaque, so that lips stand as they did in the retrieved frame while the patch's edge
+        meets the displayed one.
         """
         camera = self.intrinsics
         rotation = performance.camera_from_model.rotation.astype(np.float32)
         coarse = self._coarse(performance.expression) @ rotation.T
         coarse += performance.camera_from_model.translation.astype(np.float32)
-        moved = self.aperture.spread @ np.asarray(misfit, np.float32)
+        spread = self.aperture.spread[:, : len(misfit)]
+        moved = spread @ np.asarray(misfit, np.float32)
         if inner_misfit is not None:
-            change = self.aperture.spread @ np.asarray(inner_misfit - misfit, np.float32)
+            change = spread @ np.asarray(inner_misfit - misfit, np.float32)
             moved += self.aperture.alpha0[:, None] * change
         coarse[:, :2] += moved * (coarse[:, 2:] / np.float32(camera.focal))
         points = self._subdivided(coarse)
@@ -246,7 +308,9 @@ class PersonAperture:
         lower = upper
         if self.aperture.has_jaw:
             lower = performance.camera_from_model.apply(self.jaw(performance.expression).apply(self._plane))
-        shift = np.asarray(misfit if inner_misfit is None else inner_misfit, np.float64).mean(axis=0)
+        shift = np.asarray(misfit if inner_misfit is None else inner_misfit, np.float64)[: len(self._landmarks)].mean(
+            axis=0
+        )
         return Placed(
             points,
             camera.project(points),

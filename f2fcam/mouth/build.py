@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter1d
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
-from f2fcam.mouth.aperture import APERTURES, ApertureName, PersonAperture, Placed, apertures
+from f2fcam.mouth.aperture import APERTURES, HEIGHTS, Aperture, ApertureName, PersonAperture, Placed, apertures
+from f2fcam.mouth.contour import Straight, inside_evidence, rim_shifts, straighten
 from f2fcam.mouth.database import ApertureDatabase, embedding, k_medoids, nearest_neighbours, squared_distances
 from f2fcam.mouth.descriptor import (
     GAPS,
@@ -65,6 +66,8 @@ class _Pictures:
     pattern: list[np.ndarray]
     thumbnail: list[np.ndarray]
     sharpness: list[float]
+    mouths: list[Straight | None]
+    heights: list[np.ndarray]
     rim: list[Rim]
     content: list[Content]
     frames: list[int]
@@ -91,13 +94,16 @@ def build_databases(
     makers = {name: PatchMaker(aperture) for name, aperture in apertures(model).items()}
     geometry = {name: PersonAperture(model, person, maker.aperture) for name, maker in makers.items()}
     facts = {name: _facts(geometry[name], clip) for name in APERTURES}
-    seen = {name: _Pictures([], [], [], [], [], [], [], []) for name in APERTURES}
+    seen = {name: _Pictures([], [], [], [], [], [], [], [], [], []) for name in APERTURES}
     for row, picture in pictures:
         if clip.usable[row]:
             for name in APERTURES:
                 placed = geometry[name].place(clip.performances[row], facts[name].misfit[row])
-                _look(makers[name], placed, person.intrinsics, row, picture, seen[name])
-    return {name: _assemble(name, clip, facts[name], seen[name]) for name in APERTURES}
+                _look(makers[name].aperture, placed, person.intrinsics, row, picture, seen[name])
+    for name in APERTURES:
+        _correct_rims(makers[name].aperture, facts[name].misfit, seen[name])
+        _outline(makers[name], geometry[name], clip, facts[name].misfit, seen[name])
+    return {name: _assemble(geometry[name], clip, facts[name], seen[name]) for name in APERTURES}
 
 
 def _facts(geometry: PersonAperture, clip: TrackedClip) -> _Facts:
@@ -129,6 +135,7 @@ def _facts(geometry: PersonAperture, clip: TrackedClip) -> _Facts:
     misfit -= np.median(misfit[known], axis=0)
     misfit = fill_gaps(misfit.reshape(count, -1), known).reshape(misfit.shape)
     misfit = gaussian_filter1d(misfit, MISFIT_SMOOTHING, axis=0)
+    misfit = np.concatenate([misfit, np.zeros((count, 2 * geometry.aperture.controls, 2))], axis=1)
     rotations = np.stack([p.camera_from_model.rotation for p in clip.performances])
     return _Facts(
         metric,
@@ -152,7 +159,7 @@ def _regression(model: np.ndarray, detected: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _look(
-    maker: PatchMaker,
+    aperture: Aperture,
     placed: Placed,
     intrinsics: Intrinsics,
     row: int,
@@ -160,7 +167,6 @@ def _look(
     out: _Pictures,
 ) -> None:
     """Crop one frame and describe the crop; frames whose opening leaves the picture are passed over."""
-    aperture = maker.aperture
     pixels = placed.pixels[aperture.alpha > 0]
     x0, y0 = (int(v) for v in np.floor(pixels.min(axis=0)) - CROP_MARGIN_PX)
     x1, y1 = (int(v) for v in np.ceil(pixels.max(axis=0)) + CROP_MARGIN_PX)
@@ -177,13 +183,50 @@ def _look(
     out.thumbnail.append(thumbnail(core))
     gray = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
     out.sharpness.append(float(cv2.Laplacian(gray, cv2.CV_32F).std()))
-    outline = maker.stage(placed, NO_LIGHT, intrinsics).rim
-    out.rim.append(outline)
-    out.content.append(content(picture, outline, (0, 0)) if aperture.has_jaw else even_content())
+    if aperture.controls:
+        px_per_mm = intrinsics.focal / float(placed.points[:, 2].mean())
+        out.mouths.append(straighten(crop, (x0, y0), placed, aperture, px_per_mm))
     out.frames.append(row)
 
 
-def _assemble(name: ApertureName, clip: TrackedClip, facts: _Facts, seen: _Pictures) -> ApertureDatabase:
+def _correct_rims(aperture: Aperture, misfit: Float32[np.ndarray, "f m 2"], seen: _Pictures) -> None:
+    """Write where lips end to the last points of `misfit`."""
+    known = [(row, mouth) for row, mouth in zip(seen.frames, seen.mouths, strict=False) if mouth is not None]
+    if not known:
+        return
+    evidence = inside_evidence([mouth for _, mouth in known])
+    for row, mouth in known:
+        misfit[row, len(aperture.landmarks) :] = rim_shifts(mouth, evidence, aperture.controls)
+
+
+def _outline(
+    maker: PatchMaker,
+    geometry: PersonAperture,
+    clip: TrackedClip,
+    misfit: Float32[np.ndarray, "f m 2"],
+    seen: _Pictures,
+) -> None:
+    """Each crop's visible opening, and what it shows."""
+    for row, crop, corner in zip(seen.frames, seen.crops, seen.corner, strict=True):
+        placed = geometry.place(clip.performances[row], misfit[row])
+        outline = maker.stage(placed, NO_LIGHT, geometry.intrinsics).rim
+        seen.rim.append(outline)
+        seen.heights.append(_heights(outline, placed, maker.aperture, geometry.intrinsics))
+        seen.content.append(content(crop, outline, corner) if maker.aperture.has_jaw else even_content())
+
+
+def _heights(outline: Rim, placed: Placed, aperture: Aperture, intrinsics: Intrinsics) -> Float32[np.ndarray, " 7"]:
+    """The visible opening's heights, mm, at even places between its corners."""
+    right, left = placed.pixels[aperture.upper[[0, -1]]]
+    width = float(np.linalg.norm(left - right))
+    along = width * np.arange(1, HEIGHTS + 1) / (HEIGHTS + 1)
+    columns = np.linspace(outline.first, outline.last, COLUMNS)
+    heights = np.interp(along, columns, outline.lower - outline.upper, left=0.0, right=0.0)
+    return (heights * float(placed.points[:, 2].mean()) / intrinsics.focal).astype(np.float32)
+
+
+def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: _Pictures) -> ApertureDatabase:
+    name = geometry.aperture.name
     order = np.argsort(seen.frames, kind="stable")
     frames = np.array(seen.frames, np.int32)[order]
     scales = np.array(
@@ -233,6 +276,8 @@ def _assemble(name: ApertureName, clip: TrackedClip, facts: _Facts, seen: _Pictu
         cluster=cluster,
         medoids=medoids,
         neighbours=nearest_neighbours(vectors[kept]),
+        heights=_stack([seen.heights[k] for k in picked], (HEIGHTS,)),
+        fitted_heights=_stack([geometry.heights(p.expression) for p in performances], (HEIGHTS,)),
         rim_axes=_stack([seen.rim[k].to_axes for k in picked], (2, 3)),
         rim_ends=_stack([np.array([seen.rim[k].first, seen.rim[k].last]) for k in picked], (2,)),
         rim_edges=_stack([np.stack([seen.rim[k].upper, seen.rim[k].lower]) for k in picked], (2, COLUMNS)),

@@ -30,6 +30,10 @@ W_BLUR = 0.3
 """Of a picture half as sharp as the clip's median."""
 SHORTAGE = 3.0
 """A gap that is smaller in the retrieved frame than wanted counts this many times: what it hides cannot be shown."""
+W_TEAR = 10.0
+"""Of the squared logarithm of how many times its own height a retrieved opening has to be stretched."""
+TEAR_MM = 1.5
+"""Heights are compared with this much added."""
 
 
 STEPS = "pixel_steps"
@@ -53,6 +57,8 @@ class ApertureDatabase:
         slope, offset: carry the fitted landmarks' distances (mm) to the detected ones'.
         gap_range: mean gap of the clip's shut and open eyes (or mouths), in `measures`' unit.
         cluster, medoids, neighbours: k-medoids and the appearance graph.
+        heights: what the entries' openings really measure where `PersonAperture.heights` does, mm; fitted_heights: by it.
+            Neither in profiles of old.
         rim_axes, rim_ends, rim_edges, seam, give: `interior.Rim` and `interior.Content` of the entries.
         pixels, start, size, corner: the crops, one after the other: first byte, width and height, place in the frame.
     """
@@ -80,6 +86,8 @@ class ApertureDatabase:
     cluster: Int32[np.ndarray, " n"]
     medoids: Int32[np.ndarray, " k"]
     neighbours: Int32[np.ndarray, "n g"]
+    heights: Float32[np.ndarray, "n 7"]
+    fitted_heights: Float32[np.ndarray, "n 7"]
     rim_axes: Float32[np.ndarray, "n 2 3"]
     rim_ends: Float32[np.ndarray, "n 2"]
     rim_edges: Float32[np.ndarray, "n 2 64"]
@@ -133,6 +141,8 @@ class ApertureDatabase:
         steps = arrays.pop(STEPS, None)
         if steps is not None:
             arrays["pixels"] = np.array(steps, np.uint8)
+        for added in ("heights", "fitted_heights"):
+            arrays.setdefault(added, np.zeros((len(arrays["frames"]), 0), np.float32))
         values = {field.name: np.asarray(arrays[field.name]) for field in fields(cls)}
         name = str(values.pop("name"))
         if name not in APERTURES:
@@ -159,12 +169,16 @@ class ApertureDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A wanted appearance, in the database's units; `sees` is 0 for a shut eye, whose gaze does not matter."""
+    """A wanted appearance, in the database's units; `sees` is 0 for a shut eye, whose gaze does not matter.
+
+    `heights` in mm, as `PersonAperture.heights` has them.
+    """
 
     shape: Float32[np.ndarray, " r"]
     turn: Float32[np.ndarray, " 3"]
     measures: Float32[np.ndarray, " p"]
     gaze: Float32[np.ndarray, " 2"]
+    heights: Float32[np.ndarray, " 7"]
     sees: float = 1.0
 
 
@@ -178,7 +192,18 @@ def distances(database: ApertureDatabase, query: Query, entries: np.ndarray | sl
     total += W_SHAPE * ((database.shape[entries] - query.shape) ** 2).sum(axis=1)
     total += W_ROTATION * ((database.turn[entries] - query.turn) ** 2).sum(axis=1)
     total += np.float32(W_GAZE * query.sees) * ((database.gaze[entries] - query.gaze) ** 2).sum(axis=1)
+    if database.heights.shape[1]:
+        total += tear(database.heights[entries], database.fitted_heights[entries], query.heights)
     return total + W_BLUR * database.blur[entries]
+
+
+def tear(
+    heights: Float32[np.ndarray, "m 7"], fitted: Float32[np.ndarray, "m 7"], wanted: Float32[np.ndarray, " 7"]
+) -> Float32[np.ndarray, " m"]:
+    """What it costs to stretch openings of some heights (real and fitted) until the fitted ones are as wanted."""
+    stretched = np.maximum(heights + wanted - fitted, 0)
+    factor = np.log((stretched + np.float32(TEAR_MM)) / (np.maximum(heights, 0) + np.float32(TEAR_MM)))
+    return np.float32(W_TEAR) * (np.maximum(factor, 0) ** 2).mean(axis=1)
 
 
 def _steps(crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, " bytes"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from f2fcam.face.state import Performance
 from f2fcam.mouth.aperture import PersonAperture
-from f2fcam.mouth.database import SHORTAGE, W_MEASURES, W_SHAPE, ApertureDatabase, Query, distances, edges
+from f2fcam.mouth.database import SHORTAGE, W_MEASURES, W_SHAPE, ApertureDatabase, Query, distances, edges, tear
 from f2fcam.mouth.descriptor import GAPS, PAIRS, felt, rotation_vectors
 
 DISPLAYED = -1
@@ -26,7 +26,11 @@ OWN_FAVOUR = {"mouth": 0.5, "eye_left": 0.25, "eye_right": 0.25}
 """Factor on the displayed frame's distance: it needs no match of pose, light or gaze."""
 KEEP_FAVOUR, KEEP_SLACK = 0.65, 0.03
 """What is shown stays unless another frame's distance is below this share of its own, less the slack."""
-BETWEEN_SLACK = 1.25
+MOST_FAVOUR = 0.5
+"""Most that either takes off a distance: what is far from what is wanted is not worth keeping."""
+GIVEN_UP = 1.5
+"""A frame this much farther from what is wanted than another is left even while it fades in."""
+BETWEEN_SLACK = 1.15
 """An in-between frame may be this much farther from what is wanted than the goal."""
 W_COHERENCE = 0.3
 """Of likeness to the last retrieved frame, while the mouth moves little (w_c of the paper)."""
@@ -73,6 +77,7 @@ def make_query(
         rotation_vectors(pose[None])[0] / database.scales[1],
         measures,
         database.frame_gaze[row] / database.scales[3],
+        geometry.heights(expression),
         float(np.clip(2 * open_share, 0, 1)),
     )
 
@@ -90,7 +95,9 @@ def wanted_measures(
     return felt(database.slope * np.array(apart, np.float32) + database.offset, database.name)
 
 
-def own_distance(database: ApertureDatabase, geometry: PersonAperture, query: Query, performance: Performance) -> float:
+def own_distance(
+    database: ApertureDatabase, geometry: PersonAperture, query: Query, row: int, performance: Performance
+) -> float:
     """Distance of the displayed frame's own mouth: same head, same light, so only shape counts.
 
     What is shut cannot be torn open, as in `distances`.
@@ -100,6 +107,9 @@ def own_distance(database: ApertureDatabase, geometry: PersonAperture, query: Qu
     apart = W_SHAPE * ((shape - query.shape) ** 2).sum() + W_MEASURES * ((measures - query.measures) ** 2).sum()
     short = np.minimum((measures - query.measures)[GAPS[database.name]], 0)
     apart += W_MEASURES * (SHORTAGE - 1) * (short**2).sum()
+    entry = database.entry_of(row)
+    if entry >= 0 and database.heights.shape[1]:
+        apart += tear(database.heights[entry, None], database.fitted_heights[entry, None], query.heights)[0]
     return float(apart)
 
 
@@ -118,46 +128,62 @@ def retrieve(
     `companion` is the row that the other eye is taken from: two eyes of one frame look the same way.
     """
     query = make_query(database, geometry, expression, row, displayed.camera_from_model.rotation)
-    own = own_distance(database, geometry, query, displayed)
+    own = own_distance(database, geometry, query, row, displayed)
     passed = max(time_s - state.time_s, 0.0)
     mix = min(state.mix + passed / FADE_S, 1.0)
     state = replace(state, mix=mix, time_s=time_s, previous=NONE if mix >= 1 else state.previous)
     if len(database) == 0:
         return RetrievalState(DISPLAYED, time_s=time_s, row=row)
-    if mix < 1 and database.name == "mouth":
+    wanted = _choose(state, database, query, own, row, companion)
+    if mix < 1 and (wanted.entry == state.entry or not _may_change(state, database, query, own, wanted)):
         return replace(state, row=row)
-    entry = _choose(state, database, query, own, row, companion)
-    # Eyes do not wait for a fade to end: a blink is as short.
-    if mix < 1 and entry == state.entry:
-        return replace(state, row=row)
-    return replace(_change(state, database, entry, row, passed), row=row)
+    return replace(_change(state, database, wanted.entry, row, passed), row=row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What to show now, an entry or `DISPLAYED`, and the least distance of any entry."""
+
+    entry: int
+    best: float
+
+
+def _may_change(state: RetrievalState, database: ApertureDatabase, query: Query, own: float, wanted: _Wanted) -> bool:
+    """Whether a fade may be broken off: eyes do not wait for its end, a blink is as short; a mouth that has gone wrong."""
+    if database.name != "mouth":
+        return True
+    shown = own if state.entry == DISPLAYED else float(distances(database, query, np.array([state.entry]))[0])
+    return shown > wanted.best + GIVEN_UP
+
+
+def _favoured(distance: float, factor: float, slack: float = 0.0) -> float:
+    return max(factor * distance, distance - MOST_FAVOUR) - slack
 
 
 def _choose(
     state: RetrievalState, database: ApertureDatabase, query: Query, own: float, row: int, companion: int | None
-) -> int:
-    """The entry to show now, or `DISPLAYED`."""
+) -> _Wanted:
     if own <= OWN_ENOUGH and companion in (None, row):
-        return DISPLAYED
+        return _Wanted(DISPLAYED, own)
     last = state.entry if state.entry >= 0 else database.entry_of(state.row)
     candidates, cost = _match(database, query, last)
-    own_cost = OWN_FAVOUR[database.name] * own
+    own_cost = _favoured(own, OWN_FAVOUR[database.name])
     if companion is not None:
         own_cost += W_COMPANION * (companion != row)
         cost = cost + np.float32(W_COMPANION) * (np.abs(database.frames[candidates] - companion) > SUCCESSIVE)
     goal = int(candidates[cost.argmin()])
     best = float(cost.min())
     if state.entry == DISPLAYED:
-        own_cost = KEEP_FAVOUR * own_cost - KEEP_SLACK
+        own_cost = _favoured(own_cost, KEEP_FAVOUR, KEEP_SLACK)
     if own_cost <= best:
-        return DISPLAYED
+        return _Wanted(DISPLAYED, best)
     if state.entry >= 0:
         at = np.flatnonzero(candidates == state.entry)
-        if len(at) and KEEP_FAVOUR * float(cost[at[0]]) - KEEP_SLACK <= best:
-            return state.entry
+        if len(at) and _favoured(float(cost[at[0]]), KEEP_FAVOUR, KEEP_SLACK) <= best:
+            return _Wanted(state.entry, best)
     if last < 0 or last == goal:
-        return goal
-    return in_between(database, query, last, goal, BETWEEN_SLACK * best + KEEP_SLACK)
+        return _Wanted(goal, best)
+    return _Wanted(in_between(database, query, last, goal, BETWEEN_SLACK * best + KEEP_SLACK), best)
 
 
 def _match(database: ApertureDatabase, query: Query, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -191,4 +217,5 @@ def _change(state: RetrievalState, database: ApertureDatabase, entry: int, row: 
     now = row if entry == DISPLAYED else int(database.frames[entry])
     if abs(then - now) <= SUCCESSIVE:
         return replace(state, entry=entry, previous=NONE, mix=1.0)
-    return replace(state, entry=entry, previous=state.entry, mix=min(passed_s / FADE_S, 1.0))
+    shown = state.previous if state.previous != NONE and state.mix < 0.5 else state.entry
+    return replace(state, entry=entry, previous=shown, mix=min(passed_s / FADE_S, 1.0))
