@@ -5,9 +5,11 @@ Popovic 2004), is applied to the target's neutral edges e: W' W^-1 e = W' c. The
 pair of people only, so that a frame costs the source's vertices, one pass over the triangles and one product with the
 basis. The least-squares system over the 76 target coefficients is fixed per pair.
 
-Two additions to the paper (`DECISIONS` 8). Edges do not know that lips and lids touch, so contact pairs get rows of
-their own: a shut gap stays shut. And the weak directions of the system lean on the source's own coefficients instead of
-on zero, so that identical people exchange expressions unchanged.
+Three additions to the paper (`DECISIONS` 8). Edges do not know that lips and lids touch, so contact pairs get rows of
+their own: a shut gap stays shut. A gradient stretches what the target has by as much, so that the brows of a face where
+they sit low would hardly rise: what is read in a face (brows, mouth width, corners) gets rows too, and moves as far as
+the source's in units of the eyes' distance. And the weak directions of the system lean on the source's own coefficients
+instead of on zero, so that identical people exchange expressions unchanged.
 """
 
 from __future__ import annotations
@@ -18,14 +20,21 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 from numba import njit
 
-from f2fcam.face.morphable import FaceModel
+from f2fcam.face.morphable import FaceModel, ModelRows
 from f2fcam.face.state import Person
+from f2fcam.track import landmarks as lm
 
 UPPER_BOUND = 1.2
 """Largest expression weight; the smallest is 0. What the source or the target's neutral exceeds stays allowed."""
 
 CONTACT_WEIGHT = 50.0
 """Weight of a contact pair's gap (mm) against an edge (mm) of a triangle of mean area."""
+
+FEATURE_WEIGHT = 150.0
+"""Weight of a feature's motion (mm), as of a contact."""
+
+FEATURE_SCALES = (0.8, 1.3)
+"""Of the target's motion to the source's; more is a fault of a person's scale."""
 
 COPY_WEIGHT = 1e-2
 """Pull towards the source's own coefficients, relative to the mean diagonal of the normal equations."""
@@ -83,7 +92,9 @@ class Transfer:
         coefficients: c per triangle and edge (see the module).
         rest_edges: the target's two neutral edges per triangle, mm.
         weights: area weights, mean 1.
-        normal_matrix, inverse: A^T A with contacts and the copy term, and its inverse.
+        features: rows whose product with an expression is the motion of brows and mouth corners, mm.
+        feature_scale: the target's distance between the outer eye corners over the source's.
+        normal_matrix, inverse: A^T A with contacts, features and the copy term, and its inverse.
         copy: weights of the copy term.
     """
 
@@ -96,6 +107,8 @@ class Transfer:
     rest_edges: Float32[np.ndarray, "f 2 3"]
     weights: Float32[np.ndarray, " f"]
     contacts: Contacts
+    features: Float32[np.ndarray, "m 76"]
+    feature_scale: float
     normal_matrix: Float64[np.ndarray, "76 76"]
     inverse: Float64[np.ndarray, "76 76"]
     copy: Float64[np.ndarray, " 76"]
@@ -112,11 +125,14 @@ def prepare_transfer(source: Person, target: Person, model: FaceModel) -> Transf
     neutral_target = _identity_shape(model, target)[vertices] + (basis @ target.neutral).reshape(-1, 3)
     rest_edges, areas = _edges(neutral_target, triangles)
     weights = areas / areas.mean()
-    contacts = _contacts(source, target, model)
+    points = model.rows(model.landmarks)
+    scale = float(np.clip(_eye_distance(target, points) / _eye_distance(source, points), *FEATURE_SCALES))
+    contacts, features = _contacts(source, target, model, scale), _features(points)
 
     edge_rows, _ = _edges(basis.reshape(len(vertices), 3, -1), triangles)
     weighted = (edge_rows * np.sqrt(weights)[:, None, None, None]).reshape(-1, basis.shape[1]).astype(np.float64)
     normal_matrix = weighted.T @ weighted + CONTACT_WEIGHT * contacts.rows.T.astype(np.float64) @ contacts.rows
+    normal_matrix += FEATURE_WEIGHT * features.T.astype(np.float64) @ features
     copy = np.full(len(normal_matrix), COPY_WEIGHT)
     copy[model.gaze] = GAZE_COPY_WEIGHT
     copy *= np.trace(normal_matrix) / len(normal_matrix)
@@ -131,6 +147,8 @@ def prepare_transfer(source: Person, target: Person, model: FaceModel) -> Transf
         rest_edges=np.ascontiguousarray(rest_edges, np.float32),
         weights=weights.astype(np.float32),
         contacts=contacts,
+        features=features,
+        feature_scale=scale,
         normal_matrix=normal_matrix,
         inverse=np.linalg.inv(normal_matrix),
         copy=copy,
@@ -146,7 +164,9 @@ def transfer(pair: Transfer, source_expression: Float32[np.ndarray, " 76"]) -> F
     contacts = pair.contacts
     missing = contacts.target_gaps(source_expression) - contacts.target_rest - contacts.rows @ pair.target_neutral
     copied = source_expression - pair.source_neutral
-    right = (pull @ pair.basis + CONTACT_WEIGHT * (missing @ contacts.rows)).astype(np.float64) + pair.copy * copied
+    moved = np.float32(pair.feature_scale) * (pair.features @ copied)
+    right = (pull @ pair.basis + CONTACT_WEIGHT * (missing @ contacts.rows)).astype(np.float64)
+    right += FEATURE_WEIGHT * (moved @ pair.features) + pair.copy * copied
 
     neutral = pair.target_neutral.astype(np.float64)
     lower = np.minimum(np.minimum(source_expression, pair.target_neutral), 0.0) - neutral
@@ -159,6 +179,27 @@ def transfer(pair: Transfer, source_expression: Float32[np.ndarray, " 76"]) -> F
 
 def _identity_shape(model: FaceModel, person: Person) -> np.ndarray:
     return model.mean + model.identity_basis @ person.identity
+
+
+def _features(points: ModelRows) -> Float32[np.ndarray, "m 76"]:
+    """Height of three parts of either brow, height of the mouth's corners, and the mouth's width: their expression rows."""
+    motion = points.expression
+    heights = [*(_thirds(lm.RIGHT_BROW_UPPER)), *(_thirds(lm.LEFT_BROW_UPPER))]
+    heights += [(lm.RIGHT_MOUTH_CORNER,), (lm.LEFT_MOUTH_CORNER,)]
+    rows = [motion[list(points), 1].mean(axis=0) for points in heights]
+    rows.append(motion[lm.LEFT_MOUTH_CORNER, 0] - motion[lm.RIGHT_MOUTH_CORNER, 0])
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def _thirds(brow: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Outer, middle and inner part of a brow's five points."""
+    return [brow[:2], brow[1:4], brow[3:]]
+
+
+def _eye_distance(person: Person, points: ModelRows) -> float:
+    """Between the outer corners, mm."""
+    corners = points.positions(person.identity, person.neutral)
+    return float(np.linalg.norm(corners[lm.LEFT_EYE_OUTER] - corners[lm.RIGHT_EYE_OUTER]))
 
 
 def _edges(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -179,8 +220,8 @@ def _coefficients(source: np.ndarray, target_edges: np.ndarray, triangles: np.nd
     return np.ascontiguousarray(solved.transpose(0, 2, 1), np.float32)
 
 
-def _contacts(source: Person, target: Person, model: FaceModel) -> Contacts:
-    """Signed gaps along each pair's widest opening over the unit expressions."""
+def _contacts(source: Person, target: Person, model: FaceModel, scale: float) -> Contacts:
+    """Signed gaps along each pair's widest opening over the unit expressions; lids open wider by `scale` at least."""
     pairs = np.concatenate([model.lip_contacts0, model.lid_contacts0])
     motion = (model.expression_basis[pairs[:, 0]] - model.expression_basis[pairs[:, 1]]).astype(np.float64)
     reached = _gap_vectors(model.mean, pairs)[:, :, None] + motion
@@ -198,6 +239,8 @@ def _contacts(source: Person, target: Person, model: FaceModel) -> Contacts:
     reach = [np.maximum(gap + opening - start, 1.0) for gap, start in zip(rest, neutral)]
     above = reach[1] / reach[0]
     below = np.where(shut, above, neutral[1] / np.where(shut, 1.0, neutral[0]))
+    lids = np.arange(len(pairs)) >= len(model.lip_contacts0)
+    above = np.where(lids, np.maximum(above, scale), above)
     columns = (rows, rest[0], rest[1], neutral[0], neutral[1], below, above)
     return Contacts(*(np.ascontiguousarray(column, np.float32) for column in columns))
 

@@ -348,11 +348,11 @@ def test_a_change_of_frame_fades_on_time(model, person, databases, clip):
     target = Displayed(0, clip[1][0], clip[0].performances[0])
     state, closed = retoucher.retouch(RetouchState(), target, shut, 0.0)
     state, _ = retoucher.retouch(state, target, wide, 0.04)
-    first = state.openings["mouth"]
-    assert first.previous != NONE and first.mix == pytest.approx(0.04 / FADE_S)
-    state, _ = retoucher.retouch(state, target, wide, 0.04 + FADE_S / 2)
-    assert state.openings["mouth"].mix == pytest.approx(0.04 / FADE_S + 0.5)
-    state, patches = retoucher.retouch(state, target, wide, 0.041 + FADE_S)
+    first, fade_s = state.openings["mouth"], FADE_S["mouth"]
+    assert first.previous != NONE and first.mix == pytest.approx(0.04 / fade_s)
+    state, _ = retoucher.retouch(state, target, wide, 0.04 + fade_s / 4)
+    assert state.openings["mouth"].mix == pytest.approx(0.04 / fade_s + 0.25)
+    state, patches = retoucher.retouch(state, target, wide, 0.041 + fade_s)
     assert state.openings["mouth"].previous == NONE
     assert state.openings["mouth"].entry == first.entry
     dark = [(p.rgb[p.alpha > 250].max(axis=1) < 45).mean() for p in (closed[0], patches[0])]

@@ -132,3 +132,18 @@ def test_transfer_does_better_than_copying_the_weights(model: FaceModel, pair: T
         for weights in (transfer(pair, expression), expression)
     ]
     assert misses[0] < misses[1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "row"), [("browInnerUp", "brow"), ("mouthSmileLeft", "corner"), ("mouthPucker", "width")]
+)
+def test_what_is_read_in_a_face_moves_as_far_as_the_source_does(
+    model: FaceModel, pair: Transfer, shape: str, row: str
+) -> None:
+    """In units of the eyes' distance, although the target's brows sit lower or its mouth is wider."""
+    expression = pair.source_neutral.copy()
+    expression[model.expression_names.index(shape)] += 0.7
+    moved = pair.features @ (expression - pair.source_neutral)
+    shown = pair.features @ (transfer(pair, expression) - pair.target_neutral)
+    rows = {"brow": slice(0, 6), "corner": slice(6, 8), "width": slice(8, 9)}[row]
+    assert shown[rows] == pytest.approx(pair.feature_scale * moved[rows], abs=0.5)

@@ -36,8 +36,8 @@ W_COHERENCE = 0.3
 """Of likeness to the last retrieved frame, while the mouth moves little (w_c of the paper)."""
 W_COMPANION = 0.1
 """What it costs to take the right eye from another frame than the left one."""
-FADE_S = 0.1
-"""How long a change of frame takes."""
+FADE_S = {"mouth": 0.07, "eye_left": 0.04, "eye_right": 0.04}
+"""How long a change of frame takes; a lid is as fast."""
 SUCCESSIVE = 2
 """Entries this many frames of the clip apart follow each other without a fade."""
 
@@ -130,7 +130,7 @@ def retrieve(
     query = make_query(database, geometry, expression, row, displayed.camera_from_model.rotation)
     own = own_distance(database, geometry, query, row, displayed)
     passed = max(time_s - state.time_s, 0.0)
-    mix = min(state.mix + passed / FADE_S, 1.0)
+    mix = min(state.mix + passed / FADE_S[database.name], 1.0)
     state = replace(state, mix=mix, time_s=time_s, previous=NONE if mix >= 1 else state.previous)
     if len(database) == 0:
         return RetrievalState(DISPLAYED, time_s=time_s, row=row)
@@ -218,4 +218,4 @@ def _change(state: RetrievalState, database: ApertureDatabase, entry: int, row: 
     if abs(then - now) <= SUCCESSIVE:
         return replace(state, entry=entry, previous=NONE, mix=1.0)
     shown = state.previous if state.previous != NONE and state.mix < 0.5 else state.entry
-    return replace(state, entry=entry, previous=shown, mix=min(passed_s / FADE_S, 1.0))
+    return replace(state, entry=entry, previous=shown, mix=min(passed_s / FADE_S[database.name], 1.0))
