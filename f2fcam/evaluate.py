@@ -8,6 +8,8 @@ frame, the enrolled frame with the most similar mouth, a naive 2D puppet. The re
 - `ratio_to_unmodified` (held out): mouth and inner-face error of f2fcam and of the puppet over the unmodified frame's.
 - `truth` (held out): `flicker_ratio`, `jitter_mouth_ratio`, `jitter_face_ratio` of the true frames themselves: a livelier part of
   a clip flickers more than the enrolled one, and so does a perfect output.
+- `floor` (held out): `same_mouth_percent`, the mouth error between true frames that show the same lips, one of them in
+  the target frame's pose; `reencoded_mouth_percent`, of the true frames encoded again.
 - `repeatability`: the driving clip against its own noisy copy shifted by a pixel, as `error` and `motion` below: the floor of
   the detector.
 - `summary`: one line.
@@ -40,6 +42,7 @@ import numpy as np
 
 from f2fcam.errors import InputError
 from f2fcam.evaluation.clip import Clip, PictureStore, Rendering, Tap, detected_clip, read_clip, rows_of
+from f2fcam.evaluation.floor import reencoded_mouth_percent, same_mouth_percent
 from f2fcam.evaluation.measure import (
     Subject,
     TargetLooks,
@@ -103,6 +106,11 @@ def evaluate_video(
     result |= compare(driving, renderings, target, held_out=held_out)
     if repeatability:
         result["repeatability"] = repeat(driving)
+        if held_out:
+            result["floor"] = {
+                "same_mouth_percent": same_mouth_percent(driving_clip, rendering, target_clip),
+                "reencoded_mouth_percent": reencoded_mouth_percent(driving_clip),
+            }
     result["summary"] = summary_line(result)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,13 @@ def align(
     return scale[:, None, None] * np.einsum("nij,npj->npi", rotation, points - middle) + goal
 
 
+def head_rotations(points: Float[np.ndarray, "n p 3"]) -> Float[np.ndarray, "n 3 3"]:
+    """Every frame's head rotation against a common one, from the points that expressions hardly move."""
+    stable = points[:, _STABLE].astype(np.float64)
+    middle = np.nanmedian(stable - stable.mean(axis=1, keepdims=True), axis=0, keepdims=True)
+    return _scaled_rotation(np.broadcast_to(middle, stable.shape), stable - stable.mean(axis=1, keepdims=True))[1]
+
+
 def _scaled_rotation(source: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares scale (n,) and proper rotation (n, d, d) of centred points; NaN for frames with NaN."""
     covariance = np.einsum("nsi,nsj->nij", goal, source)
