@@ -3,7 +3,7 @@
 `evaluate_video` enrols, renders, measures, and beside it measures the baselines on the same frames: the unmodified target
 frame, the enrolled frame with the most similar mouth, a naive 2D puppet. The result is a dictionary:
 
-- `kind`: "held_out" or "cross"; `target`, `source`: file name and range in seconds; `target_frames`.
+- `kind`: "held_out" or "cross"; `target`, `source`: file name and range in seconds; `target_frames`, `causal`.
 - `renderings`: "f2fcam", "puppet", "nearest_mouth", "unmodified" -> the groups below.
 - `ratio_to_unmodified` (held out): mouth and inner-face error of f2fcam and of the puppet over the unmodified frame's.
 - `truth` (held out): `flicker_ratio`, `jitter_mouth_ratio`, `jitter_face_ratio` of the true frames themselves: a livelier part of
@@ -76,6 +76,7 @@ def evaluate_video(
     source: Path | None = None,
     target_frames: TargetFrames = "loop",
     appearance: Appearance = "video",
+    causal: bool = False,
     renderer: Renderer | None = None,
     folder: Path | None = None,
     repeatability: bool = True,
@@ -83,14 +84,17 @@ def evaluate_video(
     """Enrol `video` on one range and drive it with another, or with `source`; writes into `folder` when there is one.
 
     Without ranges the first half enrols and the second drives; with `source`, all of `video` enrols and all of it drives.
-    `renderer` stands in for the product (for baselines and tests). Files: `evaluation.json`, `evaluation.png`.
+    `causal`: the actor is not learnt beforehand. `renderer` stands in for the product (for baselines and tests). Files:
+    `evaluation.json`, `evaluation.png`.
     """
     target_clip, driving_clip = _clips(video, enroll_range, test_range, source)
     held_out = source is None
     target = Subject.of(target_clip)
     # The same person: one neutral for both, so that only the rendering is measured.
     driving = Subject(driving_clip, target.person) if held_out else Subject.of(driving_clip)
-    rendering = (renderer or product_renderer(video, source or video, target_frames, appearance))(driving, target)
+    rendering = (renderer or product_renderer(video, source or video, target_frames, appearance, causal))(
+        driving, target
+    )
     renderings = {
         "f2fcam": rendering,
         "puppet": puppet(driving, rendering, target),
@@ -102,6 +106,7 @@ def evaluate_video(
         "target": _named(video, target_clip),
         "source": _named(source or video, driving_clip),
         "target_frames": target_frames,
+        "causal": causal,
     }
     result |= compare(driving, renderings, target, held_out=held_out)
     if repeatability:
@@ -168,7 +173,7 @@ def puppet_renderer(driving: Subject, target: Subject) -> Rendering:
 
 
 def product_renderer(
-    target_video: Path, source_video: Path, target_frames: TargetFrames, appearance: Appearance
+    target_video: Path, source_video: Path, target_frames: TargetFrames, appearance: Appearance, causal: bool
 ) -> Renderer:
     """f2fcam itself: enrols the target's range into a temporary profile and renders the driving range.
 
@@ -190,6 +195,7 @@ def product_renderer(
                 _range(driving.clip),
                 target_frames,
                 appearance,
+                causal=causal,
                 on_output=tap.observe,
             )
             return tap.rendering(driving.clip, target.clip, _stored(profile))

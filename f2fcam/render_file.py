@@ -1,6 +1,7 @@
 """`f2fcam render`: one video acts, an enrolled target's video comes out, frame for frame, with the source's sound.
 
-A first pass learns the actor; the second runs the same causal step as the live engine over every frame.
+A first pass learns the actor; the second runs the same step as the live engine over every frame. Without the first
+(`causal`) the actor is learnt on the way, as before a camera.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import Any
 from f2fcam.capture.video import VideoFile
 from f2fcam.errors import ConfigError
 from f2fcam.face.morphable import FaceModel, load_face_model
+from f2fcam.live import LivePipeline
 from f2fcam.profile import Profile
 from f2fcam.profile_store import explained
 from f2fcam.progress import Progress, Silent
 from f2fcam.publish.video import VideoWriter
-from f2fcam.reenact import ActorWorkspace, Output, RenderState, RenderWorkspace, act, show
+from f2fcam.reenact import Output
 from f2fcam.render.shade import Appearance
 from f2fcam.source_person import estimate_source
-from f2fcam.target_clip import TargetClip, TargetFrames, playback_of
-from f2fcam.track.actor import ActorState, make_actor
+from f2fcam.target_clip import TargetFrames
 from f2fcam.track.bundle import BundleConfig
 from f2fcam.track.landmarks import FakeDetector, LandmarkDetector, MediaPipeDetector
 from f2fcam.track.scan import Scan, scan
@@ -55,33 +56,35 @@ def render_video(
     model: FaceModel | None = None,
     detector: LandmarkDetector | None = None,
     bundling: BundleConfig | None = None,
+    causal: bool = False,
     on_output: Callable[[Output], None] | None = None,
 ) -> RenderedVideo:
     """Write `output` and, beside it, the list of its frames as JSON.
 
-    `on_output` sees each picture with its mask before the badge is put on; the arrays are valid during the call only.
+    `causal` gives every frame what a camera would have given it, knowing nothing of the frames to come. `on_output` sees
+    each picture with its mask before the badge is put on; the arrays are valid during the call only.
     """
     source, output = Path(source), Path(output)
     if output.exists() and source.exists() and output.samefile(source):
         raise ConfigError(f"{output} is the source itself.", hint="Name another file with --output.")
     model, progress = model or load_face_model(), progress or Silent()
     with VideoFile(source, range_s, max_side=LONGEST_SIDE) as video:
-        target = TargetClip(profile)
-        try:
-            with VideoWriter(output, profile.manifest.size, video.info.rate, source, range_s, comment=LABEL) as writer:
+        with VideoWriter(output, profile.manifest.size, video.info.rate, source, range_s, comment=LABEL) as writer:
+            person = None
+            if not causal:
                 seen = _scan(video, detector, progress)
                 learning = progress.stage("Learning the actor")
-                actor = estimate_source(model, seen, source.name, bundling=bundling, progress=learning)
-                workspace = ActorWorkspace(
-                    FakeDetector([s.landmarks for s in seen.seen]), make_actor(model, actor.person, profile.person)
-                )
-                render = RenderWorkspace(model, profile, appearance)
+                person = estimate_source(model, seen, source.name, bundling=bundling, progress=learning).person
+                detector = FakeDetector([s.landmarks for s in seen.seen])
                 video.rewind()
-                frames = _render(
-                    video, target, playback_of(target, target_frames), workspace, render, writer, progress, on_output
-                )
-        finally:
-            target.close()
+            pipeline = LivePipeline(
+                profile, model=model, detector=detector, person=person, target_frames=target_frames,
+                appearance=appearance, learn_at_once=True,
+            )  # fmt: skip
+            try:
+                frames = _render(video, pipeline, writer, progress, on_output)
+            finally:
+                pipeline.close()
         fps = video.fps
     _write_list(output.with_suffix(".json"), fps, frames)
     return RenderedVideo(len(frames), fps, dict(Counter(frame["status"] for frame in frames)))
@@ -99,24 +102,16 @@ def _scan(video: VideoFile, detector: LandmarkDetector | None, progress: Progres
 
 def _render(
     video: VideoFile,
-    target: TargetClip,
-    playback: Any,
-    workspace: ActorWorkspace,
-    render: RenderWorkspace,
+    pipeline: LivePipeline,
     writer: VideoWriter,
     progress: Progress,
     on_output: Callable[[Output], None] | None,
 ) -> list[dict[str, Any]]:
-    """Every frame of the source through the causal step; the entries of the list."""
+    """Every frame of the source; the entries of the list."""
     report = progress.stage("Rendering")
-    acting, showing = ActorState(), RenderState()
     frames: list[dict[str, Any]] = []
-    first_ns: int | None = None
     for frame in video:
-        first_ns = frame.timestamp_ns if first_ns is None else first_ns
-        acting, acted, timings = act(acting, frame, workspace)
-        row = playback.row((frame.timestamp_ns - first_ns) * 1e-9, acted.pose)
-        showing, shown = show(showing, acted, target.frame(row), render, timings)
+        shown = pipeline.render(pipeline.track(frame))
         if on_output is not None:
             on_output(shown)
         rgb = shown.rgb.copy()

@@ -23,8 +23,8 @@ LAYERS = (
     ("track", "transfer", "audio", "report", "overlay"),
     ("mouth", "playback"),
     ("reenact",),
-    ("source_person", "target_clip", "enrolled_clip", "enrolled_pictures", "render_file", "enroll", "pipeline"),
-    ("engine", "evaluation", "evaluate", "bench", "benchmark", "doctor", "warmup", "engine_process", "live"),
+    ("source_person", "target_clip", "enrolled_clip", "enrolled_pictures", "learner", "live", "render_file", "enroll"),
+    ("engine", "evaluation", "evaluate", "bench", "benchmark", "doctor", "warmup", "engine_process"),
     ("supervisor", "daemon"),
     ("cli", "__main__"),
 )

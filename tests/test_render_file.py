@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from f2fcam import learner
 from f2fcam.capture.video import VideoFile
 from f2fcam.engine import Engine
 from f2fcam.errors import ConfigError, InputError
@@ -114,6 +115,27 @@ def test_nearest_pose_picks_the_like_head():
         assert apart < 4.0
     assert playback.row(9.0, None) == chosen
     clip.close()
+
+
+def test_causally_the_actor_is_learnt_on_the_way(tmp_path, monkeypatch, rendering):
+    """Without the first pass the actor is known after a second; and every run gives the same."""
+    monkeypatch.setattr(learner, "NEUTRAL_AFTER_S", 0.5)
+    monkeypatch.setattr(learner, "PERSON_AFTER_S", 1.0)
+    learnt = []
+    estimate = learner.estimate_source
+    monkeypatch.setattr(
+        learner, "estimate_source", lambda *args: learnt.append(estimate(*args, bundling=enrolled.QUICK)) or learnt[-1]
+    )
+    runs = []
+    for n in range(2):
+        runs.append([])
+        render_video(
+            enrolled.profile(), enrolled.film(enrolled.ACTOR), tmp_path / f"{n}.mp4",
+            causal=True, on_output=lambda shown: runs[-1].append(shown.expression.copy()),
+        )  # fmt: skip
+    assert len(learnt) == 2 and np.abs(learnt[0].person.identity).max() > 0
+    assert len(runs[0]) == rendering.result.frames
+    assert np.array_equal(*runs)
 
 
 def test_source_without_a_face_is_refused_and_leaves_nothing(tmp_path):

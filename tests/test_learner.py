@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from f2fcam import live
+from f2fcam import learner as learning
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import load_face_model
 from f2fcam.frame import Frame
-from f2fcam.live import NEUTRAL_AFTER_S, PERSON_AFTER_S, Learner, Watched
+from f2fcam.learner import NEUTRAL_AFTER_S, PERSON_AFTER_S, Learner, Watched
 from f2fcam.source_person import SourcePerson, nobody
 from f2fcam.track.landmarks import POINTS, Landmarks
 
@@ -58,7 +58,7 @@ def learner(better: Better, monkeypatch: pytest.MonkeyPatch):
         assert scan.shots[0].observations and scan.size == (240, 240)
         return SourcePerson(replace(nobody(Intrinsics.guess(240, 240)), identity=np.ones(80, np.float32)), None)
 
-    monkeypatch.setattr(live, "estimate_source", estimate)
+    monkeypatch.setattr(learning, "estimate_source", estimate)
     learner = Learner(load_face_model(), nobody(Intrinsics.guess(240, 240)), better)
     yield learner
     learner.close()
