@@ -1,16 +1,18 @@
 """The actor learnt while they act: a better estimate of who it is, now and then (`DECISIONS` 6, 7).
 
-A worker of low priority finds the actor's relaxed face after two seconds and their own shape and reflectance after ten.
-Over a file the same work is done between two frames.
+A worker of low priority finds the actor's relaxed face after two seconds and their own shape and reflectance after ten; from
+then on the relaxed face follows slowly what the actor comes back to. Over a file the same work is done between two frames.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,8 +32,15 @@ log = logging.getLogger(__name__)
 NEUTRAL_AFTER_S = 2.0
 PERSON_AFTER_S = 10.0
 """How much of the actor is seen before their relaxed face, and before their shape, is estimated."""
+FOLLOWED_EVERY_S = 10.0
+"""How often the relaxed face is looked for anew, in the last `FOLLOWED_S`."""
+FOLLOWED_S = 40.0
+FOLLOWED_SHARE = 0.01
+"""Most that it gives way per second."""
 LONGEST_GAP_S = 1.5
 """A break after which it may be somebody else; longer than a slow machine takes for a frame."""
+SOMEBODY_ELSE_S = 10.0
+"""A break after which the actor is learnt anew although they were known."""
 WORKER_NICENESS = 15
 
 
@@ -91,15 +100,46 @@ class Watched:
 
     def neutral_of(self) -> Callable[[FaceModel], np.ndarray]:
         """The relaxed face among what has been seen until now, to be worked out in another thread."""
-        seen, expressions = list(self.seen), np.array(self.expressions)
+        return _neutral([(one.time_s, one.landmarks) for one in self.seen], list(self.expressions))
 
-        def neutral(model: FaceModel) -> np.ndarray:
-            landmarks = [one.landmarks for one in seen]
-            gaps = np.array([lip_gap(found) for found in landmarks if found is not None])
-            speeds = landmark_speeds(landmarks, np.array([one.time_s for one in seen]))
-            return neutral_expression(expressions, gaps, speeds, shape_sizes(model))
 
-        return neutral
+class Recent:
+    """What has been seen of the actor in the last `FOLLOWED_S`, breaks left out."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, Landmarks | None, np.ndarray]] = deque()
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first to the last picture."""
+        return self._seen[-1][0] - self._seen[0][0] if self._seen else 0.0
+
+    @property
+    def last_s(self) -> float | None:
+        """When the actor was last seen."""
+        return self._seen[-1][0] if self._seen else None
+
+    def add(self, time_s: float, landmarks: Landmarks, expression: np.ndarray) -> None:
+        """Take in a tracked picture, forget the oldest."""
+        self._seen.append((time_s, landmarks, expression))
+        while self.duration_s > FOLLOWED_S:
+            self._seen.popleft()
+
+    def neutral_of(self) -> Callable[[FaceModel], np.ndarray]:
+        """As `Watched.neutral_of`."""
+        return _neutral([(time_s, found) for time_s, found, _ in self._seen], [entry[2] for entry in self._seen])
+
+
+def _neutral(
+    seen: list[tuple[float, Landmarks | None]], expressions: list[np.ndarray]
+) -> Callable[[FaceModel], np.ndarray]:
+    def neutral(model: FaceModel) -> np.ndarray:
+        landmarks = [found for _, found in seen]
+        gaps = np.array([lip_gap(found) for found in landmarks if found is not None])
+        speeds = landmark_speeds(landmarks, np.array([time_s for time_s, _ in seen]))
+        return neutral_expression(np.array(expressions), gaps, speeds, shape_sizes(model))
+
+    return neutral
 
 
 class Learner:
@@ -113,7 +153,8 @@ class Learner:
         self, model: FaceModel, person: Person, better: Callable[[Person], None], *, at_once: bool = False
     ) -> None:
         self._model, self._person, self._better = model, person, better
-        self._watched = Watched()
+        self._watched, self._recent = Watched(), Recent()
+        self._followed_s = -math.inf
         self._wants = ["neutral", "person"]
         self._jobs: queue.SimpleQueue[Callable[[], Person] | None] = queue.SimpleQueue()
         self._busy = threading.Event()
@@ -125,6 +166,7 @@ class Learner:
     def watch(self, frame: Frame, landmarks: Landmarks, expression: np.ndarray) -> None:
         """Take in a tracked picture; cheap."""
         if not self._wants:
+            self._follow(frame, landmarks, expression)
             return
         watched = self._watched
         watched.add(frame, landmarks, expression)
@@ -140,9 +182,26 @@ class Learner:
                 return
             self._start(lambda: estimate_source(self._model, scan, "the camera's picture").person)
 
+    def _follow(self, frame: Frame, landmarks: Landmarks, expression: np.ndarray) -> None:
+        """Let the relaxed face give way to what the actor comes back to."""
+        now_s = frame.timestamp_ns * 1e-9
+        recent = self._recent
+        if recent.last_s is not None and now_s - recent.last_s > SOMEBODY_ELSE_S:
+            self._watched, self._recent, self._wants = Watched(), Recent(), ["neutral", "person"]
+            self.phase = "watching"
+            return
+        recent.add(now_s, landmarks, expression)
+        if self._busy.is_set() or now_s - self._followed_s < FOLLOWED_EVERY_S or recent.duration_s < FOLLOWED_S / 2:
+            return
+        share = min(FOLLOWED_SHARE * (now_s - self._followed_s), 2 * FOLLOWED_SHARE * FOLLOWED_EVERY_S)
+        relaxed, self._followed_s = recent.neutral_of(), now_s
+        person = self._person
+        self._busy.set()
+        self._run(lambda: replace(person, neutral=person.neutral + share * (relaxed(self._model) - person.neutral)))
+
     def relearn_neutral(self) -> None:
         """Take the relaxed face anew, from what comes now."""
-        self._watched = Watched()
+        self._watched, self._recent = Watched(), Recent()
         self._wants = ["neutral", *[want for want in self._wants if want != "neutral"]]
         self.phase = "watching"
 
@@ -153,6 +212,9 @@ class Learner:
     def _start(self, job: Callable[[], Person]) -> None:
         self.phase = f"learning {self._wants.pop(0)}"
         self._busy.set()
+        self._run(job)
+
+    def _run(self, job: Callable[[], Person]) -> None:
         if self._at_once:
             self._do(job)
         else:

@@ -20,7 +20,7 @@ from f2fcam.reenact import ActorWorkspace, Output, RenderState, RenderWorkspace,
 from f2fcam.render.shade import Appearance
 from f2fcam.source_person import nobody
 from f2fcam.target_clip import TargetClip, TargetFrames, playback_of
-from f2fcam.track.actor import Acted, ActorState, make_actor
+from f2fcam.track.actor import Acted, ActorState, make_actor, relaxed_actor
 from f2fcam.track.landmarks import LandmarkDetector, MediaPipeDetector
 
 
@@ -109,7 +109,11 @@ class LivePipeline:
 
     def _exchange(self, source: ActorWorkspace, person: Person) -> None:
         """In the worker's thread: prepare, then replace in one step; the next frame uses it."""
-        source.actor = make_actor(self._model, person, self._profile.person)
+        known, target = source.actor, self._profile.person
+        if person.identity is known.person.identity:
+            source.actor = relaxed_actor(self._model, known, person, target)
+        else:
+            source.actor = make_actor(self._model, person, target)
 
 
 def open_pipeline(profile: str, profiles: str | None) -> LivePipeline:

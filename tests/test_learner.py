@@ -82,6 +82,26 @@ def test_relaxed_face_first_then_the_person(learner: Learner, better: Better):
     assert len(better.people) == 2
 
 
+def test_then_the_relaxed_face_follows_slowly(better: Better, monkeypatch: pytest.MonkeyPatch):
+    """An actor who has settled into another face: a tenth of the way in ten seconds, and never a jump."""
+    monkeypatch.setattr(learning, "estimate_source", lambda *_: SourcePerson(nobody(Intrinsics.guess(240, 240)), None))
+    learner = Learner(load_face_model(), nobody(Intrinsics.guess(240, 240)), better, at_once=True)
+    following = act_until(learner, 0, PERSON_AFTER_S + 1, CALM)
+    assert len(better.people) == 2 and learner.phase == "done"
+    start = better.people[-1].neutral
+    act_until(learner, following, 300.0, 2 * CALM)
+    ways = [
+        float(np.abs(person.neutral - 2 * CALM).max() / np.abs(start - 2 * CALM).max()) for person in better.people[2:]
+    ]
+    assert 20 <= len(ways) <= 30 and all(person.identity is better.people[1].identity for person in better.people[2:])
+    assert np.all(np.diff([1.0, *ways]) >= -0.21) and ways[-1] < 0.25
+    # Ten minutes later somebody sits down: learnt from the start.
+    for index in range(round(PERSON_AFTER_S * FPS) + 3):
+        learner.watch(frame(0, at_s=1000 + index / FPS), landmarks(), CALM)
+    assert better.people[-1].identity is not better.people[1].identity
+    learner.close()
+
+
 def test_too_little_is_not_learnt_from(learner: Learner, better: Better):
     act_until(learner, 0, NEUTRAL_AFTER_S - 0.5, CALM)
     assert better.people == [] and learner.phase == "watching"

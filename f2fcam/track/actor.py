@@ -7,6 +7,7 @@ explicit and time is an argument, so a file and a camera behave alike.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -62,6 +63,13 @@ def make_actor(model: FaceModel, person: Person, target: Person, config: FitConf
     """Everything that stays fixed for a pair of people; takes some tenths of a second."""
     config = config or FitConfig()
     fitter = FrameFitter(model, person, choose_samples(model, config.samples), config)
+    return Actor(person, fitter, prepare_transfer(person, target, model))
+
+
+def relaxed_actor(model: FaceModel, actor: Actor, person: Person, target: Person) -> Actor:
+    """The same actor with another neutral face; the tracker goes on where it is."""
+    fitter = copy(actor.fitter)
+    fitter.person = person
     return Actor(person, fitter, prepare_transfer(person, target, model))
 
 
@@ -133,7 +141,7 @@ def follow(state: ActorState, frame: Frame, landmarks: Landmarks | None, actor: 
 
 def _warm_start(state: ActorState, actor: Actor) -> TrackState:
     """The last performance belongs to the person that it was fitted with; another one starts from the landmarks."""
-    if state.actor is None or state.actor.fitter is actor.fitter:
+    if state.actor is None or state.actor.person.identity is actor.person.identity:
         return state.track
     return replace(state.track, last=None, usual=None, frames=0)
 
