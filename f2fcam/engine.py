@@ -410,4 +410,4 @@ if __name__ == "__main__":
     from f2fcam.capture import open_source
     from f2fcam.live import open_pipeline
 
-    exit_now(main(lambda setup: open_pipeline(setup.profile, setup.profiles), open_source))
+    exit_now(main(lambda setup: open_pipeline(setup.profile, setup.profiles, setup.source), open_source))

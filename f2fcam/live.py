@@ -17,6 +17,7 @@ from f2fcam.learner import Learner, Remembering
 from f2fcam.profile import Profile
 from f2fcam.profile_store import open_profile
 from f2fcam.reenact import ActorWorkspace, Output, RenderState, RenderWorkspace, act, show
+from f2fcam.remembered import recall, remember, remembered_file
 from f2fcam.render.shade import Appearance
 from f2fcam.source_person import nobody
 from f2fcam.target_clip import TargetClip, TargetFrames, playback_of
@@ -36,7 +37,7 @@ class LivePipeline:
     """`engine.Pipeline` over a profile.
 
     With `person` the actor is known already and nothing is learnt; `learn_at_once` learns between two frames, which a
-    camera cannot wait for.
+    camera cannot wait for. `remembered`: the file that knows the actor of last time, and learns who acts now.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class LivePipeline:
         target_frames: TargetFrames = "loop",
         appearance: Appearance = "video",
         learn_at_once: bool = False,
+        remembered: Path | None = None,
     ) -> None:
         self._model = model or load_face_model()
         self._profile = profile
@@ -60,7 +62,7 @@ class LivePipeline:
         self._learner: Learner | None = None
         self._acting, self._showing = ActorState(), RenderState()
         self._render = RenderWorkspace(self._model, profile, appearance)
-        self._learn_at_once = learn_at_once
+        self._learn_at_once, self._remembered = learn_at_once, remembered
         self._first_ns: int | None = None
 
     def track(self, frame: Frame) -> Tracked:
@@ -98,7 +100,10 @@ class LivePipeline:
         self._clip.close()
 
     def _begin(self, frame: Frame) -> ActorWorkspace:
-        person = self._known or nobody(Intrinsics.guess(*frame.size))
+        person = self._known
+        if person is None and self._remembered is not None:
+            person = recall(self._remembered, self._model.hash, frame.size)
+        person = person or nobody(Intrinsics.guess(*frame.size))
         source = ActorWorkspace(self._detector, make_actor(self._model, person, self._profile.person))
         if self._known is None:
             self._learner = Learner(
@@ -114,8 +119,14 @@ class LivePipeline:
             source.actor = relaxed_actor(self._model, known, person, target)
         else:
             source.actor = make_actor(self._model, person, target)
+        if self._remembered is not None and person.identity.any():
+            remember(self._remembered, person, self._model.hash)
 
 
-def open_pipeline(profile: str, profiles: str | None) -> LivePipeline:
-    """The pipeline of the profile of that name, kept in the folder `profiles`; None: where they are by default."""
-    return LivePipeline(open_profile(profile, Path(profiles) if profiles else None))
+def open_pipeline(profile: str, profiles: str | None, source: str) -> LivePipeline:
+    """The pipeline of the profile of that name, kept in the folder `profiles`; None: where they are by default.
+
+    Before a webcam the actor is remembered from one start to the next.
+    """
+    remembered = remembered_file(source) if source.startswith("webcam") else None
+    return LivePipeline(open_profile(profile, Path(profiles) if profiles else None), remembered=remembered)

@@ -169,7 +169,7 @@ def load_profile(directory: Path, *, model_hash: str | None = None, today: datet
         name=directory.name,
         directory=directory,
         manifest=manifest,
-        person=_read(directory / PERSON, _person),
+        person=_read(directory / PERSON, person_from),
         frames=_read(directory / FRAMES, _frames),
         **{g: _read(directory / f"{g}.npz", dict) for g in GROUPS if f"{g}.npz" in manifest.files},
     )
@@ -301,7 +301,8 @@ def person_arrays(person: Person) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _person(arrays: dict[str, np.ndarray]) -> Person:
+def person_from(arrays: dict[str, np.ndarray]) -> Person:
+    """The inverse of `person_arrays`; ValueError or KeyError where the arrays are none."""
     shapes: dict[str, tuple[int, ...]] = {"identity": (80,), "albedo": (80,), "neutral": (76,), "intrinsics": (5,)}
     optional = {"vertex_albedo": (LEVEL2_VERTICES, 3), "landmark_offset": (LANDMARKS, 3)}
     shapes |= {name: shape for name, shape in optional.items() if name in arrays}
