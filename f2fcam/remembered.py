@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def remember(path: Path, person: Person, model_hash: str) -> None:
         partial.replace(path)
     except OSError as error:
         log.warning("the actor could not be remembered: %s", error)
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def recall(path: Path, model_hash: str, size: tuple[int, int]) -> Person | None:
