@@ -20,23 +20,24 @@ from f2fcam.errors import InputError
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.mouth.build import TrackedClip, build_databases
-from f2fcam.playback import body_thumbnail, build_playback, features_of
+from f2fcam.playback import Playback, build_playback
 from f2fcam.profile import TARGET, Profile
 from f2fcam.profile_store import ProfileDraft, checked_name, user_profiles
 from f2fcam.progress import Progress, Silent
 from f2fcam.source_person import SMALLEST_FACE_PX
 from f2fcam.track.bundle import BundleConfig
-from f2fcam.track.landmarks import LIPS, LandmarkDetector, Landmarks, MediaPipeDetector
+from f2fcam.track.landmarks import LIPS, STABLE, LandmarkDetector, Landmarks, MediaPipeDetector
 from f2fcam.track.neutral import lip_gap
 from f2fcam.track.person import MIN_CANDIDATES, PersonEstimate, estimate_person
 from f2fcam.track.scan import Scan, Shot, scan
+from f2fcam.transitions import Looks, look_at
 from f2fcam.trust.consent import Consent
 
 LONGEST_SIDE = 1280
 """Pixels of the stored clip (`DECISIONS` 21)."""
 SHORTEST_SHOT_S = 2.0
-STABLE_RANK = 16
-"""Directions of expression outside the mouth that playback compares."""
+HEAD = (*STABLE, 10, 127, 356)
+"""Landmarks that tell where the head is: those that expressions hardly move, the forehead's middle and the temples."""
 
 
 def enroll_video(
@@ -79,15 +80,18 @@ def enroll_video(
             progress=progress.stage("Learning the person"),
         )
         clip = track_clip(source, seen, shot, estimate.person, model, draft.folder / TARGET, progress)
-        mouth, thumbnails = _databases(model, clip, draft.folder / TARGET, progress)
+        mouth, looks = _databases(model, clip, draft.folder / TARGET, progress)
         report = progress.stage("Storing")
         report(0, 1)
-        write_pictures(draft.folder, name, model, clip, seen, shot, estimate, source)
+        playback = _playback(clip, looks)
+        if not playback.forwards:
+            progress.note(f"The clip has no way to go on forwards for ever unseen: it plays {playback.words}.")
+        write_pictures(draft.folder, name, model, clip, seen, shot, estimate, source, playback)
         profile = draft.finish(
             clip.person, clip.frames, consent, model_hash=model.hash,
             detector=getattr(found, "version", type(found).__name__), source=source.path.name,
-            rate=Fraction(source.info.rate), size=seen.size, counts=_counts(clip, estimate, mouth),
-            mouth=mouth, playback=_playback(model, clip, thumbnails), enrolment=_learned(clip, estimate),
+            rate=Fraction(source.info.rate), size=seen.size, counts=_counts(clip, estimate, mouth, playback),
+            mouth=mouth, playback=playback.to_arrays(), enrolment=_learned(clip, estimate),
         )  # fmt: skip
         report(1, 1)
         return profile
@@ -126,16 +130,16 @@ def _tell(seen: Scan, shot: Shot, progress: Progress) -> None:
 
 def _databases(
     model: FaceModel, clip: EnrolledClip, path: Path, progress: Progress
-) -> tuple[dict[str, np.ndarray], Float32[np.ndarray, "n t"]]:
-    """Mouth and eye databases, as arrays `<opening>/<field>`, and small pictures for playback, from the stored clip."""
+) -> tuple[dict[str, np.ndarray], Looks]:
+    """Mouth and eye databases, as arrays `<opening>/<field>`, and what playback compares, from the stored clip."""
     count = len(clip.frames)
     report = progress.stage("Collecting mouths and eyes")
-    thumbnails: list[np.ndarray] = []
+    seen: list[tuple[np.ndarray, float]] = []
 
     def pictures() -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
         with VideoFile(path) as stored:
             for row, frame in enumerate(stored):
-                thumbnails.append(body_thumbnail(frame.rgb, _mouth_box(clip.frames.landmarks[row])))
+                seen.append(look_at(frame.rgb, mouth_box(clip.frames.landmarks[row])))
                 yield row, frame.rgb
                 report(row + 1, count)
 
@@ -144,10 +148,13 @@ def _databases(
     )
     databases = build_databases(model, clip.person, tracked, pictures())
     arrays = {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
-    return arrays, np.stack(thumbnails)
+    pictures_seen, sharpness = zip(*seen, strict=True)
+    heads = clip.frames.landmarks[:, list(HEAD)]
+    looks = Looks(clip.frames.time_s, np.stack(pictures_seen), heads, np.array(sharpness, np.float32), clip.usable)
+    return arrays, looks
 
 
-def _mouth_box(xy: Float32[np.ndarray, "478 2"]) -> tuple[int, int, int, int]:
+def mouth_box(xy: Float32[np.ndarray, "478 2"]) -> tuple[int, int, int, int]:
     """The mouth and half its size around it, where talking shows."""
     lips = xy[list(LIPS)]
     low, high = lips.min(axis=0), lips.max(axis=0)
@@ -156,32 +163,23 @@ def _mouth_box(xy: Float32[np.ndarray, "478 2"]) -> tuple[int, int, int, int]:
     return int(x0), int(y0), int(np.ceil(x1)), int(np.ceil(y1))
 
 
-def _playback(model: FaceModel, clip: EnrolledClip, thumbnails: np.ndarray) -> dict[str, np.ndarray]:
+def _playback(clip: EnrolledClip, looks: Looks) -> Playback:
     """How to play the clip for ever."""
-    frames = clip.frames
-    performances = [frames.performance(row) for row in range(len(frames))]
     gaps = np.array([lip_gap(Landmarks(xy, z, np.ones(len(z), np.float32)))
-                     for xy, z in zip(frames.landmarks, clip.depth, strict=True)])  # fmt: skip
-    features = features_of(performances, stable_shape(model), thumbnails)
-    return build_playback(frames.time_s - frames.time_s[0], features, gaps, clip.usable).to_arrays()
+                     for xy, z in zip(clip.frames.landmarks, clip.depth, strict=True)])  # fmt: skip
+    return build_playback(looks, clip.frames.rotations, gaps)
 
 
-def stable_shape(model: FaceModel) -> Float32[np.ndarray, "r 76"]:
-    """Carries an expression to what is seen of it outside the mouth, root mean square mm over the face's vertices."""
-    face = np.unique(model.triangles(0)[model.face_triangles0])
-    # Catmull-Clark keeps the coarse vertices first, so level-2 masks are read at their numbers.
-    still = face[model.regions["mouth_area"][face] < 128]
-    rows = model.expression_basis[still].reshape(-1, model.expression_basis.shape[2]) / np.sqrt(len(still))
-    _, strength, directions = np.linalg.svd(rows.astype(np.float64), full_matrices=False)
-    return (strength[:STABLE_RANK, None] * directions[:STABLE_RANK]).astype(np.float32)
-
-
-def _counts(clip: EnrolledClip, estimate: PersonEstimate, mouth: dict[str, np.ndarray]) -> dict[str, int]:
+def _counts(
+    clip: EnrolledClip, estimate: PersonEstimate, mouth: dict[str, np.ndarray], playback: Playback
+) -> dict[str, int]:
     return {
         "usable_frames": int(clip.usable.sum()),
         "keyframes": len(estimate.keyframes),
         "mouths": len(mouth.get("mouth/frames", ())),
         "mouth_clusters": len(mouth.get("mouth/medoids", ())),
+        "cuts": int((~playback.transitions.turns).sum()),
+        "turns": int(playback.transitions.turns.sum()),
     }
 
 

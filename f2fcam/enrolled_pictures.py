@@ -13,6 +13,7 @@ from f2fcam.face.morphable import FaceModel
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance
 from f2fcam.overlay import fit_picture, texture_picture
+from f2fcam.playback import Playback
 from f2fcam.profile import PREVIEW, REPORT, STATUSES, TARGET, TEXTURE, TrackedFrames
 from f2fcam.report import Curve, Picture, Report, jpeg, page, png
 from f2fcam.track.landmarks import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER, Landmarks
@@ -33,6 +34,7 @@ def write_pictures(
     shot: Shot,
     estimate: PersonEstimate,
     source: VideoFile,
+    playback: Playback,
 ) -> None:
     """`texture.png`, `preview.jpg` and `report.html`, from the clip stored in `folder`."""
     albedo = clip.person.vertex_albedo
@@ -55,6 +57,8 @@ def write_pictures(
         curves=_curves(clip),
         coverage=_coverage(seen, shot),
         rejected=_rejected(clip, seen, shot),
+        playback=_played(playback),
+        transitions=_transitions(playback),
     )
     (folder / REPORT).write_text(page(report), encoding="utf-8")
 
@@ -132,6 +136,29 @@ def _coverage(seen: Scan, shot: Shot) -> np.ndarray:
 def _mouth_width(landmarks: Landmarks) -> float:
     apart = landmarks.points[LEFT_MOUTH_CORNER] - landmarks.points[RIGHT_MOUTH_CORNER]
     return float(np.linalg.norm(apart) / max(landmarks.eye_distance, 1e-6))
+
+
+def _played(playback: Playback) -> str:
+    """How the clip goes on for ever, in a sentence or two."""
+    first, last = (float(playback.time_s[row]) for row in playback.idle)
+    idle = f"Its idle stretch is {first:.2f} to {last:.2f} s."
+    if playback.forwards:
+        return f"The clip plays {playback.words} that nobody sees. {idle}"
+    why = "The clip has no cuts by which it could go on forwards for ever without a visible jump"
+    return f"{why}: it falls back to playing {playback.words}. {idle}"
+
+
+def _transitions(playback: Playback) -> list[tuple[str, str, str, str]]:
+    """The report's rows: kind, from and to in seconds, and the change against its limit."""
+    found, time_s = playback.transitions, playback.time_s
+    arrow = {1: "", -1: ", backwards"}
+    rows = []
+    for k in np.lexsort((found.end, found.start)):
+        kind = "turn" if found.turns[k] else "cut"
+        first = f"{time_s[found.start[k]]:.2f} s{arrow[int(found.start_way[k])]}"
+        second = f"{time_s[found.end[k]]:.2f} s{arrow[int(found.end_way[k])]}"
+        rows.append((kind, first, second, f"{100 * found.size[k]:.0f} %"))
+    return rows
 
 
 def _rejected(clip: EnrolledClip, seen: Scan, shot: Shot) -> list[tuple[str, str]]:

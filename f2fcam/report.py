@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 JPEG_QUALITY = 86
+LONG_LIST = 40
+"""Longer lists of transitions are folded away."""
 CURVE_POINTS = 900
 """Longer clips are thinned for their curves."""
 
@@ -43,6 +45,7 @@ class Report:
         times_s: of the curves' values. statuses: of the same frames.
         coverage: mouth opening and width of every frame, in eye distances: which mouths the clip has.
         rejected: what was not used, and why.
+        playback: how the clip goes on for ever. transitions: kind, from, to, and the change against its limit.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Report:
     curves: list[Curve]
     coverage: Float[np.ndarray, "n 2"]
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    playback: str = ""
+    transitions: list[tuple[str, str, str, str]] = field(default_factory=list)
 
 
 def page(report: Report) -> str:
@@ -79,6 +84,7 @@ def page(report: Report) -> str:
         f"<section><h2>Mouths in the clip</h2><p>Each dot is a frame. Where there are no dots the mouth is made from its "
         f"nearest neighbours: a clip with more talking, laughing and wide vowels does better.</p>"
         f"{_scatter(report.coverage)}</section>"
+        f"<section><h2>Playing on for ever</h2><p>{html.escape(report.playback)}</p>{_transitions(report)}</section>"
         f"<section><h2>Not used</h2>{rejected}</section>"
         f"</main></body></html>\n"
     )
@@ -142,6 +148,24 @@ def _curve(curve: Curve, times_s: np.ndarray, statuses: list[str]) -> str:
     )
 
 
+def _transitions(report: Report) -> str:
+    """The list of transitions, folded away where it is long."""
+    if not report.transitions:
+        return "<p>No transitions: it turns at its two ends.</p>"
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in report.transitions
+    )
+    head = "<tr><th>Transition</th><th>From</th><th>To</th><th>Largest change, of its limit</th></tr>"
+    note = (
+        "<p>Limits are the 99th percentile of the clip's own lasting changes from frame to frame, for each of 64 regions "
+        "of the picture and for the head; a cut's change is measured to the frame that was due, a turn's over the three "
+        "frames that it shows again.</p>"
+    )
+    opened = " open" if len(report.transitions) <= LONG_LIST else ""
+    count = f"{len(report.transitions)} transitions"
+    return f"{note}<details{opened}><summary>{count}</summary><table>{head}{rows}</table></details>"
+
+
 def _scatter(points: np.ndarray) -> str:
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
@@ -179,5 +203,6 @@ _STYLE = (
     "rect{fill:#d9772955}.lost{fill:#c0392b66}.scatter{width:100%}.scatter circle{fill:var(--line);opacity:.5}"
     ".scatter line{stroke:var(--dim)}.scatter text{fill:var(--dim);font-size:15px;text-anchor:middle}"
     "table{border-collapse:collapse;width:100%}td{border-top:1px solid var(--rule);padding:8px 14px 8px 0;"
-    "vertical-align:top}td:first-child{white-space:nowrap;font-weight:600}"
+    "vertical-align:top}td:first-child{white-space:nowrap;font-weight:600}th{text-align:left;color:var(--dim);"
+    "font-size:13px;font-weight:400}summary{cursor:pointer;font-weight:600;margin-bottom:8px}"
 )

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from f2fcam.face.rigid import RigidTransform
-from f2fcam.playback import Playback, PlaybackState, advance, nearest
+from f2fcam.nearest_pose import links_of, nearest
+from f2fcam.playback import Playback, PlaybackState, advance
 from f2fcam.profile import STATUSES, Profile, damaged
 from f2fcam.reenact import TargetFrame
 from f2fcam.render.view import TargetView
@@ -44,7 +45,7 @@ class TargetClip:
 
 
 class Loop:
-    """Plays the clip for ever, by time (`f2fcam.playback`); to and fro where it has no jumps that nobody sees."""
+    """Plays the clip for ever, by time (`f2fcam.playback`)."""
 
     def __init__(self, playback: Playback) -> None:
         self._playback, self._state = playback, PlaybackState()
@@ -56,15 +57,15 @@ class Loop:
 
 
 class NearestPose:
-    """Picks the row whose head pose is nearest to the actor's; without a pose, the last one again."""
+    """Follows the actor's head by rows of like pose (`f2fcam.nearest_pose`); without a pose, the last one again."""
 
     def __init__(self, playback: Playback) -> None:
-        self._playback, self._state = playback, PlaybackState()
+        self._playback, self._links, self._state = playback, links_of(playback), PlaybackState()
 
     def row(self, time_s: float, pose: RigidTransform | None = None) -> int:
         """The row for an actor's pose."""
         if pose is not None:
-            self._state, _ = nearest(self._state, self._playback, pose.rotation, time_s)
+            self._state, _ = nearest(self._state, self._playback, self._links, pose.rotation, time_s)
         return self._state.frame
 
 
