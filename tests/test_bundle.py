@@ -1,4 +1,4 @@
-"""Bundling: derivatives against finite differences."""
+"""Bundling: derivatives against finite differences, elimination against the whole system."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.track.bundle_rows import bundle_rows
+from f2fcam.track.bundle_system import OWN, SHARED, Block, reduced_system
 
 COUNT = 60
 
@@ -33,7 +34,7 @@ def scene():
     )
 
 
-def evaluate(vector, log_reflectance=0.0):
+def evaluate(vector, log_reflectance=0.0, saturation=1e6):
     """Residuals divided by nothing, and rows, at the scene moved by `[shared 161, own 109]`."""
     rows, base, image, lighting, albedo = scene()
     albedo_rows = np.random.default_rng(2).normal(0, 0.01, (COUNT, 3, 80)).astype(np.float32)
@@ -48,7 +49,7 @@ def evaluate(vector, log_reflectance=0.0):
     bundle_rows(
         *placed, pose.rotation.astype(np.float32), pose.translation.astype(np.float32), image, 400.0 * np.exp(vector[160]),
         60.0, 60.0, reflectance, albedo_rows, light.astype(np.float32), np.ones(COUNT, np.float32),
-        np.ones(COUNT, np.bool_), *rows, np.float32(1.0), np.float32(1.0), jacobian, residual, own,
+        np.ones(COUNT, np.bool_), *rows, np.float32(1.0), np.float32(saturation), np.float32(1.0), jacobian, residual, own,
     )  # fmt: skip
     return residual, jacobian, own
 
@@ -84,3 +85,41 @@ def _across(change, direction):
     """The part of each sample's change that is perpendicular to its residual, which scaling it cannot make."""
     unit = direction / np.linalg.norm(direction, axis=1, keepdims=True)
     return change - (change * unit).sum(axis=1, keepdims=True) * unit
+
+
+def test_eliminated_reflectance_gives_the_step_of_the_whole_system():
+    rng = np.random.default_rng(3)
+    samples, frames = 30, 2
+    size, own = SHARED + OWN * frames, 3 * samples
+    blocks = [Block.empty(samples, 5) for _ in range(frames)]
+    for block in blocks:
+        block.jacobian[:] = rng.normal(0, 0.1, block.jacobian.shape)
+        block.residual[:] = rng.normal(0, 1, len(block.residual))
+        block.reflectance[:] = rng.normal(0, 1, own)
+    prior, value = np.diag(rng.uniform(0.1, 1, size)), rng.normal(0, 1, size)
+    prior[:80, :80] += np.cov(rng.normal(0, 1, (80, 200)))
+    own_prior, own_value = rng.uniform(0.1, 1, (2, own)).astype(np.float32)
+    system = reduced_system(blocks, prior, value, own_prior, own_value)
+    step = system.step(np.ones(size, np.bool_), 0.0)
+
+    whole, slope = (
+        np.diag(np.concatenate([np.zeros(size), own_prior])),
+        np.concatenate([prior @ value, own_prior * own_value]),
+    )
+    whole[:size, :size] = prior
+    for f, block in enumerate(blocks):
+        rows = np.zeros((len(block.residual), size + own))
+        rows[:, :SHARED] = block.jacobian[:, :SHARED]
+        rows[:, SHARED + OWN * f : SHARED + OWN * (f + 1)] = block.jacobian[:, SHARED:]
+        rows[np.arange(own), size + np.arange(own)] = block.reflectance
+        whole, slope = whole + rows.T @ rows, slope + rows.T @ block.residual
+    expected = np.linalg.solve(whole, -slope)
+    np.testing.assert_allclose(step, expected[:size], atol=1e-3)
+    np.testing.assert_allclose(system.own_step(step), expected[size:], atol=1e-3)
+
+
+def test_a_saturated_residual_has_little_leverage():
+    free, _, _ = evaluate(np.zeros(270))
+    norms = np.linalg.norm(free.reshape(COUNT, 3), axis=1)
+    held, _, _ = evaluate(np.zeros(270), saturation=1e-3)
+    assert (np.linalg.norm(held.reshape(COUNT, 3), axis=1) < 0.01 * norms).all()

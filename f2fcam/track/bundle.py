@@ -1,11 +1,11 @@
 """Non-rigid model-based bundling (Face2Face, section 6): identity, albedo and focal length shared by k keyframes, each
 with its own pose, expression and light, minimised together, coarse to fine.
 
-The Jacobian is block dense: a keyframe's rows touch the shared unknowns and its own 109. It is applied block by block in
-conjugate gradients, preconditioned by the exact Cholesky factor of a thinned normal matrix, whose arrow shape (Schur
-complement on the shared unknowns) keeps the cost linear in k. Unlike the paper's, shading also moves the shape through
-the normals, and each sample has a reflectance of its own besides the albedo basis, eliminated in closed form: what stays
-is that all keyframes must see the same colour at the same point, which is what fixes the shape.
+The Jacobian is block dense: a keyframe's rows touch the shared unknowns and its own 109. Unlike the paper's, shading also
+moves the shape through the normals, and each sample has a reflectance of its own besides the albedo basis, eliminated in
+closed form (`bundle_system`): what stays is that all keyframes must see the same colour at the same point, which is what
+fixes the shape. Sliding along the skin it hardly fixes, a texture slides along: where a face has no features the prior and
+the way there decide, so that the coarse levels keep near to the mean face.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float32
 
 from f2fcam.face.camera import Intrinsics
@@ -22,17 +21,19 @@ from f2fcam.face.morphable import FaceModel, SurfacePoints
 from f2fcam.face.state import Performance, Person
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.track.bundle_rows import bundle_rows
+from f2fcam.track.bundle_system import OWN, SHARED, Block, System, reduced_system
 from f2fcam.track.fit import OCCLUSION_MARGIN_MM, UPPER_BOUND, Level
+from f2fcam.track.identity_prior import identity_precision
 from f2fcam.track.landmarks import Landmarks
 from f2fcam.track.samples import SampleSet, expression_sigma, surface_operators
-from f2fcam.track.solver import free_unknowns, pcg
+from f2fcam.track.solver import free_unknowns
 
 IDENTITY, ALBEDO, FOCAL = slice(0, 80), slice(80, 160), slice(160, 161)
 REFRESH = 4
-"""Steps between two looks at what is visible, when the preconditioner is made anew too."""
+"""Steps between two looks at what is visible."""
 DAMPING = 1e-3
-SHARED, OWN = 161, 109
-"""Unknowns: shared ones, then per keyframe `[rotation 3, translation 3, expression 76, lighting 27]`."""
+TEXTURE_RANGE = 4.0
+"""Largest own log reflectance: hair on the skin is that much darker, and a tighter bound would pull the shape off it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +42,29 @@ class BundleConfig:
 
     Attributes:
         color: term weight. landmark: term weight per level: landmarks are biased from person to person, so that they only
-            lead the way. identity, albedo, expression: prior weights, in standard deviations.
+            lead the way. identity: prior weight per level (`identity_precision`). albedo, expression: prior weights, in
+            standard deviations.
+        identity_room: variance of each identity coefficient beyond the generated people's.
+        saturation: per level, residual norm in colour deviations at which a sample counts for half: in the end, highlights and
+            hair have no say; earlier, all residuals are large.
         texture_sigma: how far, in log reflectance, a sample may leave the albedo basis.
         focal_sigma: prior deviation of log focal length (`DECISIONS` 4).
-        face_px, steps: levels, coarse to fine, and Gauss-Newton steps at each. cg_steps: steps of the inner solver.
+        face_px, steps: levels, coarse to fine, and Gauss-Newton steps at each.
         shape_from_shading: whether normals carry derivatives.
     """
 
     color: float = 1.0
-    landmark: tuple[float, ...] = (1.0, 0.1, 0.005)
-    identity: float = 2e-4
+    landmark: tuple[float, ...] = (1.0, 0.1, 0.02)
+    identity: tuple[float, ...] = (1e-2, 2e-3, 2e-4)
+    identity_room: float = 0.05
     albedo: float = 1e-3
     expression: float = 1.5e-2
+    saturation: tuple[float, ...] = (1e3, 1e3, 4.0)
     texture_sigma: float = 0.6
     focal_sigma: float = 0.25
     face_px: tuple[float, ...] = (60.0, 120.0, 200.0)
-    steps: tuple[int, ...] = (12, 10, 12)
-    cg_steps: int = 6
-    samples: int = 3000
+    steps: tuple[int, ...] = (10, 6, 14)
+    samples: int = 2400
     shape_from_shading: bool = True
 
 
@@ -121,7 +127,7 @@ class _State:
     texture: np.ndarray
     frames: list[Performance]
 
-    def moved(self, step: np.ndarray) -> _State:
+    def moved(self, step: np.ndarray, texture: np.ndarray) -> _State:
         shared = self.shared + step[:SHARED]
         shared[IDENTITY] = np.clip(shared[IDENTITY], -4.0, 4.0)
         frames = []
@@ -134,21 +140,11 @@ class _State:
                     (frame.lighting + own[82:].reshape(9, 3)).astype(np.float32),
                 )
             )
-        return _State(shared, self.texture, frames)
-
-
-@dataclass(slots=True)
-class _Block:
-    """One keyframe's weighted rows: photometric (3p), then landmarks (2l)."""
-
-    jacobian: np.ndarray
-    residual: np.ndarray
-    reflectance: np.ndarray
-    """Derivative of the photometric rows by the sample's own log reflectance, (3p,)."""
+        return _State(shared, np.clip(self.texture + texture, -TEXTURE_RANGE, TEXTURE_RANGE), frames)
 
 
 class _Problem:
-    """The bundling energy at one level: linearisation, product, preconditioner."""
+    """The bundling energy: linearisation at a level, normal equations."""
 
     def __init__(
         self,
@@ -165,30 +161,25 @@ class _Problem:
         self.sigma_mm = model.landmark_sigma_mm[self.valid].astype(np.float64)
         self._triangles0 = model.triangles(0)
         self._rasterizer = CpuRasterizer()
-        lines = 3 * len(samples) + 2 * len(self.valid)
-        self.blocks = [
-            _Block(
-                np.zeros((lines, SHARED + OWN), np.float32),
-                np.zeros(lines, np.float32),
-                np.zeros(3 * len(samples), np.float32),
-            )
-            for _ in keyframes
-        ]
+        self.blocks = [Block.empty(len(samples), len(self.valid)) for _ in keyframes]
         share = np.float32(max(config.color, 1e-6) / len(samples))
         self._texture_precision = np.full(3 * len(samples), share / config.texture_sigma**2, np.float32)
-        self.prior = self._prior_precision()
+        self.prior = self._prior_precision(0)
 
-    def _prior_precision(self) -> np.ndarray:
+    def _prior_precision(self, level: int) -> np.ndarray:
+        """Quadratic priors (u, u): only the identity's has more than a diagonal."""
         config, k = self.config, len(self.keyframes)
         precision = np.full(SHARED + OWN * k, 1e-7)
-        precision[IDENTITY], precision[ALBEDO] = config.identity * k, config.albedo * k
+        precision[ALBEDO] = config.albedo * k
         precision[FOCAL] = 1e-2 * k / config.focal_sigma**2
         sigma = expression_sigma(self.model).astype(np.float64)
         for f in range(k):
             start = SHARED + OWN * f
             precision[start + 6 : start + 82] = config.expression / sigma**2
             precision[start + 82 : start + OWN] = 1e-4
-        return precision
+        prior = np.diag(precision)
+        prior[IDENTITY, IDENTITY] = config.identity[level] * k * identity_precision(config.identity_room)
+        return prior
 
     def _values(self, state: _State) -> np.ndarray:
         """What the priors pull to zero: light and pose are only damped."""
@@ -229,9 +220,11 @@ class _Problem:
 
     def linearize(self, state: _State, visible: list[np.ndarray], level: int) -> float:
         """Fill the blocks; returns the energy."""
+        self.prior = self._prior_precision(level)
         albedo = self.rows.albedo_mean + self.rows.albedo @ state.shared[ALBEDO].astype(np.float32)
         albedo = np.maximum(albedo, 1e-3) * np.exp(state.texture)
-        total = float((self.prior * self._values(state) ** 2).sum()) / 2
+        value = self._values(state)
+        total = float(value @ self.prior @ value) / 2
         total += float((self._texture_precision * state.texture.ravel() ** 2).sum()) / 2
         for keyframe, frame, seen, block in zip(self.keyframes, state.frames, visible, self.blocks, strict=True):
             camera = self.camera(keyframe.levels[level], state)
@@ -242,14 +235,15 @@ class _Problem:
                 camera.focal, camera.center_x, camera.center_y, albedo.astype(np.float32),
                 self.rows.albedo * np.exp(state.texture)[:, :, None], frame.lighting, self.samples.area, seen,
                 self.rows.position, self.rows.tangent_u, self.rows.tangent_v,
-                np.float32(self.config.color), np.float32(self.config.shape_from_shading),
+                np.float32(self.config.color), np.float32(self.config.saturation[level]),
+                np.float32(self.config.shape_from_shading),
                 block.jacobian, block.residual, block.reflectance,
             )  # fmt: skip
             total += self._landmark_rows(state, keyframe, frame, camera, level, block)
         return total
 
     def _landmark_rows(
-        self, state: _State, keyframe: Keyframe, frame: Performance, camera: Intrinsics, number: int, block: _Block
+        self, state: _State, keyframe: Keyframe, frame: Performance, camera: Intrinsics, number: int, block: Block
     ) -> float:
         level = keyframe.levels[number]
         coefficients = np.concatenate([state.shared[IDENTITY], frame.expression])
@@ -285,98 +279,11 @@ class _Problem:
         block.residual[start:] = residual.ravel()
         return 0.5 * float((residual**2).sum())
 
-    def eliminate(self, rows: list[np.ndarray]) -> np.ndarray:
-        """Best own log reflectance against per-keyframe photometric residuals, (3p,)."""
-        count = 3 * len(self.samples)
-        top, bottom = np.zeros(count, np.float32), self._texture_precision.copy()
-        for block, q in zip(self.blocks, rows, strict=True):
-            top += block.reflectance * q[:count]
-            bottom += block.reflectance**2
-        return top / bottom
-
-    def gradient(self, state: _State) -> np.ndarray:
-        """J^T r with the samples' own reflectance eliminated, priors included."""
-        out = self.prior * self._values(state)
-        shift = self.eliminate([b.residual for b in self.blocks])
-        pull = self._texture_precision * state.texture.ravel()
-        bottom = self._texture_precision + sum(b.reflectance**2 for b in self.blocks)
-        shift = shift + pull / bottom
-        return out + self._adjoint([b.residual for b in self.blocks], shift)
-
-    def product(self, vector: np.ndarray) -> np.ndarray:
-        """(J^T J) vector with the samples' own reflectance eliminated, priors included."""
-        v = vector.astype(np.float32)
-        rows = [
-            b.jacobian @ np.concatenate([v[:SHARED], v[SHARED + OWN * f : SHARED + OWN * (f + 1)]])
-            for f, b in enumerate(self.blocks)
-        ]
-        return self.prior * vector + self._adjoint(rows, self.eliminate(rows))
-
-    def _adjoint(self, rows: list[np.ndarray], shift: np.ndarray) -> np.ndarray:
-        out = np.zeros(SHARED + OWN * len(self.blocks))
-        count = len(shift)
-        for f, (block, q) in enumerate(zip(self.blocks, rows, strict=True)):
-            q = q.copy()
-            q[:count] -= block.reflectance * shift
-            back = block.jacobian.T @ q
-            out[:SHARED] += back[:SHARED]
-            out[SHARED + OWN * f : SHARED + OWN * (f + 1)] += back[SHARED:]
-        return out
-
-    def texture_step(self, state: _State, step: np.ndarray) -> np.ndarray:
-        """Own reflectance that goes with `step` of the other unknowns, (p, 3)."""
-        v = step.astype(np.float32)
-        rows = [
-            b.residual + b.jacobian @ np.concatenate([v[:SHARED], v[SHARED + OWN * f : SHARED + OWN * (f + 1)]])
-            for f, b in enumerate(self.blocks)
-        ]
-        bottom = self._texture_precision + sum(b.reflectance**2 for b in self.blocks)
-        move = -(self.eliminate(rows) + self._texture_precision * state.texture.ravel() / bottom)
-        return np.clip(state.texture + move.reshape(-1, 3), -1.0, 1.0).astype(np.float32)
-
-    def preconditioner(self, free: np.ndarray, damping: float) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
-        """Arrow Cholesky of the damped thinned normal matrix, keyframes eliminated into the shared unknowns.
-
-        Also returns the undamped diagonal, which scales the damping (Marquardt 1963).
-        """
-        stride = 4
-        diagonal = self.prior * (1.0 + damping) + 1e-9
-        scales = self.prior.copy()
-        shared = np.diag(diagonal[:SHARED])
-        owns, couplings = [], []
-        count = 3 * len(self.samples)
-        for f, block in enumerate(self.blocks):
-            thin = np.concatenate([np.sqrt(np.float32(stride)) * block.jacobian[:count:stride], block.jacobian[count:]])
-            normal = (thin.T @ thin).astype(np.float64)
-            scales[:SHARED] += np.diag(normal)[:SHARED]
-            scales[SHARED + OWN * f : SHARED + OWN * (f + 1)] += np.diag(normal)[SHARED:]
-            normal[np.diag_indices_from(normal)] *= 1.0 + damping
-            at = slice(SHARED + OWN * f, SHARED + OWN * (f + 1))
-            keep = free[at]
-            own = np.where(np.outer(keep, keep), normal[SHARED:, SHARED:] + np.diag(diagonal[at]), 0.0)
-            own[~keep, ~keep] = 1.0
-            coupling = np.where(keep[:, None], normal[SHARED:, :SHARED], 0.0)
-            factor = scipy.linalg.cho_factor(own, lower=True, check_finite=False)
-            shared += normal[:SHARED, :SHARED] - coupling.T @ scipy.linalg.cho_solve(
-                factor, coupling, check_finite=False
-            )
-            owns.append(factor)
-            couplings.append(coupling)
-        shared[np.diag_indices_from(shared)] += 1e-6 * np.abs(np.diag(shared)).mean()
-        top = scipy.linalg.cho_factor(shared, lower=True, check_finite=False)
-
-        def solve(r: np.ndarray) -> np.ndarray:
-            out = np.empty_like(r)
-            parts = [r[SHARED + OWN * f : SHARED + OWN * (f + 1)] for f in range(len(owns))]
-            inner = [scipy.linalg.cho_solve(o, p, check_finite=False) for o, p in zip(owns, parts, strict=True)]
-            rhs = r[:SHARED] - sum(c.T @ i for c, i in zip(couplings, inner, strict=True))
-            out[:SHARED] = scipy.linalg.cho_solve(top, rhs, check_finite=False)
-            for f, (own, coupling) in enumerate(zip(owns, couplings, strict=True)):
-                back = scipy.linalg.cho_solve(own, coupling @ out[:SHARED], check_finite=False)
-                out[SHARED + OWN * f : SHARED + OWN * (f + 1)] = inner[f] - back
-            return out
-
-        return solve, scales
+    def system(self, state: _State) -> System:
+        """Normal equations at what was linearised last."""
+        return reduced_system(
+            self.blocks, self.prior, self._values(state), self._texture_precision, state.texture.ravel()
+        )
 
 
 def bundle(
@@ -408,25 +315,18 @@ def _descend(
     problem: _Problem, state: _State, level: int, steps: int, energies: list[float], progress: Callable[[int], None]
 ) -> _State:
     """Gauss-Newton steps at one level, damped by Levenberg and Marquardt's rule; appends to `energies`."""
-    visible, precondition, before, damping, fresh = [], None, float("inf"), DAMPING, False
+    visible, before, damping, fresh = [], float("inf"), DAMPING, False
     for step_number in range(steps):
         if step_number % REFRESH == 0 and not fresh:
             visible = problem.visibility(state, level)
             before = problem.linearize(state, visible, level)
-            precondition = None
-        gradient = problem.gradient(state)
-        free = _free(problem, state, gradient)
-        if precondition is None:
-            precondition, diagonal = problem.preconditioner(free, damping)
-        step = pcg(
-            lambda v, d=damping * diagonal: problem.product(v) + d * v,
-            -gradient,
-            precondition,
-            steps=problem.config.cg_steps,
-            free=free,
-        ).step
-        moved = state.moved(step)
-        moved.texture = problem.texture_step(state, step)
+        system = problem.system(state)
+        try:
+            step = system.step(_free(problem, state, system.gradient), damping)
+        except np.linalg.LinAlgError:
+            damping *= 10
+            continue
+        moved = state.moved(step, system.own_step(step).reshape(-1, 3))
         after = problem.linearize(moved, visible, level)
         if after < before:
             fall, state, before, fresh = before - after, moved, after, False
@@ -437,7 +337,7 @@ def _descend(
                 break
             continue
         before = problem.linearize(state, visible, level)
-        damping, precondition, fresh = damping * 10, None, True
+        damping, fresh = damping * 10, True
         if damping > 1e3:
             break
     return state

@@ -15,11 +15,12 @@ from f2fcam.track.energy import COLOR_SIGMA, DARKEST, RESIDUAL_FLOOR, encode_wit
 @njit(nogil=True, cache=True, fastmath=True)
 def bundle_rows(
     points, tangent_u, tangent_v, rotation, translation, image, focal, center_x, center_y, albedo, albedo_rows, lighting,
-    area, visible, rows, rows_u, rows_v, term_weight, shading, jacobian, residual, reflectance,
+    area, visible, rows, rows_u, rows_v, term_weight, saturation, shading, jacobian, residual, reflectance,
 ):  # fmt: skip
     """Weighted photometric rows of one keyframe; returns the energy: the weighted l2,1 norm.
 
     Positions and tangents (p, 3) in model space; rows* (p, 3, 156): identity then expression; albedo_rows (p, 3, 80).
+    A residual norm n counts as n / (1 + n / `saturation`), so that highlights and hair have no leverage.
     Columns of `jacobian`: identity 80, albedo 80, log focal, rotation 3, translation 3, expression 76, lighting 27.
     """
     height, width = image.shape[:2]
@@ -103,8 +104,13 @@ def bundle_rows(
                 turn[c, k] *= gain[c] * shading
         norm = squared ** np.float32(0.5)
         w = term_weight * share[i] / total
-        energy += w * (norm if norm > RESIDUAL_FLOOR else 0.5 * (squared / RESIDUAL_FLOOR + RESIDUAL_FLOOR))
-        root = (w / max(norm, np.float32(RESIDUAL_FLOOR))) ** np.float32(0.5)
+        fade = np.float32(1.0)
+        if norm > RESIDUAL_FLOOR:
+            fade = 1 / (1 + norm / saturation)
+            energy += w * (norm * fade - RESIDUAL_FLOOR / (1 + RESIDUAL_FLOOR / saturation) + RESIDUAL_FLOOR)
+        else:
+            energy += w * 0.5 * (squared / RESIDUAL_FLOOR + RESIDUAL_FLOOR)
+        root = fade * (w / max(norm, np.float32(RESIDUAL_FLOOR))) ** np.float32(0.5)
         sx, sy, sz = x - translation[0], y - translation[1], z - translation[2]
         u, v = tangent_u[i], tangent_v[i]
         for c in range(3):

@@ -1,0 +1,97 @@
+"""The normal equations of bundling, with the reflectance that belongs to a single surface sample eliminated in closed form.
+
+A sample's own three log reflectances touch only its own rows, so that their Schur complement is a division. What is left
+is solved directly: the elimination takes most of what the rows say about shape (a texture explains it as well), and
+conjugate gradients, preconditioned by anything that ignores this, stall in the flat valley that remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Bool, Float, Float32
+
+SHARED, OWN = 161, 109
+"""Unknowns: shared ones, then per keyframe `[rotation 3, translation 3, expression 76, lighting 27]`."""
+
+
+@dataclass(slots=True)
+class Block:
+    """One keyframe's weighted rows: photometric (3p), then landmarks (2l).
+
+    Attributes:
+        jacobian: derivatives by the shared unknowns and the keyframe's own. residual: the rows' values.
+        reflectance: derivatives of the photometric rows by the sample's own log reflectance.
+    """
+
+    jacobian: Float32[np.ndarray, "n 270"]
+    residual: Float32[np.ndarray, " n"]
+    reflectance: Float32[np.ndarray, " q"]
+
+    @classmethod
+    def empty(cls, samples: int, landmarks: int) -> Block:
+        """Zeros for so many samples and landmarks."""
+        lines = 3 * samples + 2 * landmarks
+        return cls(*(np.zeros(shape, np.float32) for shape in ((lines, SHARED + OWN), lines, 3 * samples)))
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The reduced normal equations, and what brings the samples' own reflectance back.
+
+    Attributes:
+        normal, gradient: of the shared unknowns and all keyframes' own.
+        root: square root of the own reflectances' precision, q = 3p of them.
+        coupling, pull: derivatives by the other unknowns and gradient of the own reflectances, both divided by `root`.
+    """
+
+    normal: Float[np.ndarray, "u u"]
+    gradient: Float[np.ndarray, " u"]
+    root: Float32[np.ndarray, " q"]
+    coupling: Float32[np.ndarray, "q u"]
+    pull: Float32[np.ndarray, " q"]
+
+    def step(self, free: Bool[np.ndarray, " u"], damping: float) -> Float[np.ndarray, " u"]:
+        """Gauss-Newton step of the `free` unknowns, the diagonal `damping` heavier; raises LinAlgError when indefinite."""
+        normal = self.normal[np.ix_(free, free)]
+        normal[np.diag_indices_from(normal)] *= 1.0 + damping
+        out = np.zeros(len(free))
+        out[free] = scipy.linalg.solve(normal, -self.gradient[free], assume_a="pos", check_finite=False)
+        return out
+
+    def own_step(self, step: Float[np.ndarray, " u"]) -> Float32[np.ndarray, " q"]:
+        """The own reflectances' move that goes with `step` of the other unknowns."""
+        return -(self.pull + self.coupling @ step.astype(np.float32)) / self.root
+
+
+def reduced_system(
+    blocks: Sequence[Block],
+    prior: Float[np.ndarray, "u u"],
+    value: Float[np.ndarray, " u"],
+    own_prior: Float32[np.ndarray, " q"],
+    own_value: Float32[np.ndarray, " q"],
+) -> System:
+    """Normal equations of `blocks` and of quadratic priors that pull the values to zero, own reflectances eliminated."""
+    count = len(own_prior)
+    root = np.sqrt(own_prior + sum(block.reflectance**2 for block in blocks))
+    pull = (own_prior * own_value + sum(block.reflectance * block.residual[:count] for block in blocks)) / root
+    normal, gradient = prior.copy(), prior @ value
+    coupling = np.zeros((count, SHARED + OWN * len(blocks)), np.float32)
+    for f, block in enumerate(blocks):
+        own = slice(SHARED + OWN * f, SHARED + OWN * (f + 1))
+        square, slope = block.jacobian.T @ block.jacobian, block.jacobian.T @ block.residual
+        normal[:SHARED, :SHARED] += square[:SHARED, :SHARED]
+        normal[own, own] += square[SHARED:, SHARED:]
+        normal[:SHARED, own] += square[:SHARED, SHARED:]
+        normal[own, :SHARED] += square[SHARED:, :SHARED]
+        gradient[:SHARED] += slope[:SHARED]
+        gradient[own] += slope[SHARED:]
+        mixed = block.jacobian[:count] * (block.reflectance / root)[:, None]
+        coupling[:, :SHARED] += mixed[:, :SHARED]
+        coupling[:, own] = mixed[:, SHARED:]
+    normal -= coupling.T @ coupling
+    gradient -= coupling.T @ pull
+    return System(normal, gradient, root, coupling, pull)
