@@ -15,9 +15,9 @@ from jaxtyping import Float, Float16, Int32
 from f2fcam.face.rigid import so3_log
 from f2fcam.transitions import LEAST_STAY_S, Comparison, Looks, Transitions, find_transitions, find_turns
 
-IDLE_S = 1.0, 4.0
+IDLE_S = 1.0, 5.0
 """Length of an idle stretch, at least and at most."""
-IDLE_GAIN = 0.15
+IDLE_GAIN = 0.3
 """A longer idle stretch is worth more unrest: a stretch of twice the length 2 to that power times as much."""
 LONGEST_STEP_S = 1.0
 """A longer pause of the source is no reason to race through the clip."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
+from f2fcam.face.morphable import load_face_model
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.nearest_pose import links_of, nearest
 from f2fcam.playback import Playback, PlaybackState, advance
 from f2fcam.profile import STATUSES, Profile, damaged
 from f2fcam.reenact import TargetFrame
 from f2fcam.render.view import TargetView
+from f2fcam.speech import SpeechPauses
 
 TargetFrames = Literal["loop", "nearest-pose"]
 
@@ -45,14 +47,17 @@ class TargetClip:
 
 
 class Loop:
-    """Plays the clip for ever, by time (`f2fcam.playback`)."""
+    """Plays the clip for ever, by time (`f2fcam.playback`); while the actor pauses, its idle stretch."""
 
-    def __init__(self, playback: Playback) -> None:
-        self._playback, self._state = playback, PlaybackState()
+    def __init__(self, playback: Playback, pauses: SpeechPauses | None = None) -> None:
+        self._playback, self._pauses, self._state = playback, pauses, PlaybackState()
 
-    def row(self, time_s: float, pose: RigidTransform | None = None) -> int:
-        """The row to show at `time_s`."""
-        self._state, row = advance(self._state, self._playback, time_s)
+    def row(
+        self, time_s: float, pose: RigidTransform | None = None, expression: Float32[np.ndarray, " 76"] | None = None
+    ) -> int:
+        """The row to show at `time_s`; `expression` is the actor's."""
+        idle = self._pauses is not None and self._pauses.pausing(expression, time_s)
+        self._state, row = advance(self._state, self._playback, time_s, idle)
         return row
 
 
@@ -62,7 +67,9 @@ class NearestPose:
     def __init__(self, playback: Playback) -> None:
         self._playback, self._links, self._state = playback, links_of(playback), PlaybackState()
 
-    def row(self, time_s: float, pose: RigidTransform | None = None) -> int:
+    def row(
+        self, time_s: float, pose: RigidTransform | None = None, expression: Float32[np.ndarray, " 76"] | None = None
+    ) -> int:
         """The row for an actor's pose."""
         if pose is not None:
             self._state, _ = nearest(self._state, self._playback, self._links, pose.rotation, time_s)
@@ -78,4 +85,4 @@ def playback_of(clip: TargetClip, how: TargetFrames) -> Loop | NearestPose:
             raise ValueError(f"{len(playback)} frames instead of {len(clip)}")
     except (KeyError, ValueError) as error:
         raise damaged(profile.directory / "playback.npz", f"{type(error).__name__}: {error}") from error
-    return Loop(playback) if how == "loop" else NearestPose(playback)
+    return Loop(playback, SpeechPauses(load_face_model())) if how == "loop" else NearestPose(playback)

@@ -110,7 +110,7 @@ class Transitions:
 def look_at(
     rgb: UInt8[np.ndarray, "h w 3"], mouth_box: tuple[int, int, int, int]
 ) -> tuple[UInt8[np.ndarray, "48 48 3"], float]:
-    """The picture in small, the mouth's box (x0, y0, x1, y1) painted over, and how sharp the picture is (its Laplacian's mean square)."""
+    """The picture in small, the mouth's box (x0, y0, x1, y1) painted over, and its sharpness: its Laplacian's mean square."""
     height, width = rgb.shape[:2]
     factor = np.array([PICTURE_PX / width, PICTURE_PX / height] * 2)
     # In two steps: averaging all pixels at once costs twice as much.

@@ -21,7 +21,7 @@ LAYERS = (
     ("synthetic", "trust", "capture", "publish", "panel"),
     ("profile", "profile_store"),
     ("track", "transfer", "audio", "report", "overlay"),
-    ("mouth", "playback", "transitions", "nearest_pose"),
+    ("mouth", "playback", "transitions", "nearest_pose", "speech"),
     ("reenact",),
     (
         "source_person",

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from f2fcam.capture.video import VideoFile
 from f2fcam.enroll import HEAD, mouth_box
+from f2fcam.face.morphable import load_face_model
 from f2fcam.face.rigid import so3_exp
 from f2fcam.nearest_pose import links_of, nearest
 from f2fcam.playback import Playback, PlaybackState, advance, build_playback
+from f2fcam.speech import SpeechPauses
+from f2fcam.target_clip import Loop
 from f2fcam.track.landmarks import MediaPipeDetector
 from f2fcam.transitions import Comparison, Looks, Transitions, endless, look_at
 
@@ -187,6 +190,26 @@ def test_the_idle_stretch_is_reached_without_a_jump_and_left_again(angles: np.nd
     assert len(set(shown[1100:])) > last - first + 10
     cuts = np.flatnonzero(np.abs(np.diff(shown)) > 1)
     assert all(abs(calm[shown[k + 1]] - calm[shown[k]]) <= limit for k in cuts)
+
+
+def test_the_idle_stretch_is_shown_while_the_actor_says_nothing():
+    model, playback = load_face_model(), clip(DRIFT)
+    jaw = np.eye(76, dtype=np.float32)[model.expression_names.index("jawOpen")]
+    lids = np.eye(76, dtype=np.float32)[model.expression_names.index("eyeBlinkLeft")]
+    loop, rng, shown, paused = Loop(playback, SpeechPauses(model)), np.random.default_rng(0), [], []
+    watch = SpeechPauses(model)
+    for k in range(1500):
+        speaking = k < 250 or k >= 1000
+        # Syllables or a still mouth; blinks and the tracker's noise in any case; for a while nobody is seen.
+        acted = 0.3 * abs(np.sin(k / 3)) * speaking * jaw + (k % 60 < 4) * lids + 0.01 * rng.normal(size=76)
+        expression = None if 600 <= k < 700 else acted.astype(np.float32)
+        paused.append(watch.pausing(expression, k / FPS))
+        shown.append(loop.row(k / FPS, None, expression))
+    assert not any(paused[:280]) and all(paused[310:1000]) and not any(paused[1010:])
+    first, last = playback.idle
+    quiet = np.array(shown[750:1000])
+    assert ((quiet >= first) & (quiet <= last)).all()
+    assert np.abs(np.diff(shown)).max() == 1
 
 
 def test_behind_the_last_cut_it_finds_back():
