@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from f2fcam.errors import ModelError
 from f2fcam.face.mesh import boundary_loops, vertex_normals
-from f2fcam.face.morphable import FaceModel, SurfacePoints, load_face_model, read_face_model, rigid_fit
+from f2fcam.face.morphable import FaceModel, RigidFit, SurfacePoints, load_face_model, read_face_model
 from f2fcam.face.parts import PART_NAMES, load_parts, load_people
 from f2fcam.track.landmarks import (
     INNER_LIP_LOWER,
@@ -192,21 +192,21 @@ def test_rows_agree_with_the_full_mesh(model: FaceModel) -> None:
 
 
 def test_jaw_is_a_rotation_that_carries_the_lower_teeth(model: FaceModel) -> None:
-    motion = model.jaw(expression(model, jawOpen=0.6))
+    motion = model.jaw()(expression(model, jawOpen=0.6))
     np.testing.assert_allclose(motion.rotation @ motion.rotation.T, np.eye(3), atol=1e-9)
     teeth = model.lower_teeth_rows
     moved = teeth.positions(np.zeros(80), expression(model, jawOpen=0.6))
     assert np.abs(motion.apply(teeth.mean) - moved).max() < 2.0
     assert (moved - teeth.mean)[:, 1].min() < -8
-    still = model.jaw(np.zeros(76))
+    still = model.jaw()(np.zeros(76))
     np.testing.assert_allclose(still.apply(teeth.mean), teeth.mean, atol=1e-4)
     assert np.abs(model.upper_teeth_rows.expression).max() == 0
 
 
 def test_rigid_fit_recovers_a_motion(model: FaceModel) -> None:
-    known = model.jaw(expression(model, jawOpen=1))
+    known = model.jaw()(expression(model, jawOpen=1))
     points = np.random.default_rng(2).normal(size=(30, 3)) * 20
-    found = rigid_fit(points, known.apply(points))
+    found = RigidFit(points, (known.apply(points) - points)[..., None])(np.ones(1))
     np.testing.assert_allclose(found.rotation, known.rotation, atol=1e-9)
     np.testing.assert_allclose(found.translation, known.translation, atol=1e-9)
 

@@ -171,20 +171,32 @@ class FaceModel:
         colors += shade.mean[:count]
         return np.clip(colors, ALBEDO_MIN, 1.0, out=colors)
 
-    def jaw(self, expression: np.ndarray, identity: np.ndarray | None = None) -> RigidTransform:
-        """Rigid motion of the lower teeth from the neutral face, model space (least squares, Kabsch 1976)."""
+    def jaw(self, identity: Float32[np.ndarray, " 80"] | None = None) -> RigidFit:
+        """Rigid motion of the lower teeth from the neutral face, model space."""
         rows = self.lower_teeth_rows
-        still = rows.mean if identity is None else rows.mean + rows.identity @ np.asarray(identity, np.float32)
-        return rigid_fit(still, still + rows.expression @ np.asarray(expression, np.float32))
+        return RigidFit(rows.mean if identity is None else rows.mean + rows.identity @ identity, rows.expression)
 
 
-def rigid_fit(points: Float32[np.ndarray, "n 3"], moved: Float32[np.ndarray, "n 3"]) -> RigidTransform:
-    """The rotation and translation that best carry `points` to `moved`."""
-    center, moved_center = points.mean(0, dtype=np.float64), moved.mean(0, dtype=np.float64)
-    u, _, vt = np.linalg.svd((moved - moved_center).T @ (points - center))
-    u[:, 2] *= np.sign(np.linalg.det(u @ vt))
-    rotation = u @ vt
-    return RigidTransform(rotation, moved_center - rotation @ center)
+class RigidFit:
+    """How points that expressions move travel as one body (least squares, Kabsch 1976): what of it does not change, once."""
+
+    def __init__(self, points: Float32[np.ndarray, "n 3"], basis: Float32[np.ndarray, "n 3 76"]) -> None:
+        exact = points.astype(np.float64)
+        self._center = exact.mean(axis=0)
+        self._center_basis = basis.mean(axis=0, dtype=np.float64)
+        away = exact - self._center
+        self._covariance = away.T @ away
+        self._covariance_basis = np.einsum("nik,nj->ijk", basis - self._center_basis, away).reshape(9, -1)
+
+    def __call__(self, expression: Float32[np.ndarray, " 76"]) -> RigidTransform:
+        """The rotation and translation that best carry the points to where the expression moves them."""
+        weights = np.asarray(expression, np.float64)
+        u, _, vt = np.linalg.svd(self._covariance + (self._covariance_basis @ weights).reshape(3, 3))
+        rotation = u @ vt
+        if np.linalg.det(rotation) < 0:
+            u[:, 2] *= -1
+            rotation = u @ vt
+        return RigidTransform(rotation, self._center + self._center_basis @ weights - rotation @ self._center)
 
 
 def _carried(operator: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
+from numba import njit
 from scipy import sparse
 from scipy.sparse import csgraph
 
 from f2fcam.face.mesh import sparse_times_points, vertex_normals
-from f2fcam.face.morphable import FaceModel, rigid_fit
-from f2fcam.face.rigid import RigidTransform
+from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
 from f2fcam.track.landmarks import IRISES
 
@@ -216,7 +216,11 @@ class Placed:
 
 
 class PersonAperture:
-    """An aperture's geometry for one person: expression and pose in, places out."""
+    """An aperture's geometry for one person: expression and pose in, places out.
+
+    Attributes:
+        jaw: motion of the lower teeth from the neutral face.
+    """
 
     def __init__(self, model: FaceModel, person: Person, aperture: Aperture) -> None:
         self.aperture = aperture
@@ -225,9 +229,7 @@ class PersonAperture:
         rest = model.mean[columns] + model.identity_basis[columns] @ np.asarray(person.identity, np.float32)
         self._rest0 = np.ascontiguousarray(rest, np.float32)
         self._basis0 = np.ascontiguousarray(model.expression_basis[columns].reshape(3 * len(columns), -1), np.float32)
-        teeth = model.lower_teeth_rows
-        self._teeth = teeth.mean + teeth.identity @ np.asarray(person.identity, np.float32)
-        self._teeth_basis = teeth.expression
+        self.jaw = model.jaw(np.asarray(person.identity, np.float32))
         operator = (aperture.landmark_operator @ aperture.operator).tocsr()
         self._landmarks = np.asarray(operator @ self._rest0, np.float32)
         self._landmark_basis = (operator @ self._basis0.reshape(len(columns), -1)).reshape(operator.shape[0], 3, -1)
@@ -275,10 +277,6 @@ class PersonAperture:
         _, singular, right = np.linalg.svd(self._basis0 * weight[:, None], full_matrices=False)
         return (singular[:rank, None] * right[:rank]).astype(np.float32)
 
-    def jaw(self, expression: Float32[np.ndarray, " 76"]) -> RigidTransform:
-        """Motion of the lower teeth from the neutral face."""
-        return rigid_fit(self._teeth, self._teeth + self._teeth_basis @ np.asarray(expression, np.float32))
-
     def place(
         self,
         performance: Performance,
@@ -291,33 +289,30 @@ class PersonAperture:
         place where the patch is opaque, so that lips stand as they did in the retrieved frame while the patch's edge
         meets the displayed one.
         """
-        camera = self.intrinsics
-        rotation = performance.camera_from_model.rotation.astype(np.float32)
-        coarse = self._coarse(performance.expression) @ rotation.T
-        coarse += performance.camera_from_model.translation.astype(np.float32)
-        spread = self.aperture.spread[:, : len(misfit)]
-        moved = spread @ np.asarray(misfit, np.float32)
-        if inner_misfit is not None:
-            change = spread @ np.asarray(inner_misfit - misfit, np.float32)
-            moved += self.aperture.alpha0[:, None] * change
-        coarse[:, :2] += moved * (coarse[:, 2:] / np.float32(camera.focal))
-        points = self._subdivided(coarse)
-        normals = np.empty_like(points)
-        vertex_normals(points, self.aperture.triangles, normals)
-        upper = performance.camera_from_model.apply(self._plane)
-        lower = upper
+        misfit = np.asarray(misfit, np.float32)
+        inner = misfit if inner_misfit is None else np.asarray(inner_misfit, np.float32)
+        moved = self.aperture.spread[:, : len(misfit)] @ np.concatenate([misfit, inner - misfit], axis=1)
+        coarse, placed = self._coarse(performance.expression), self._empty()
+        camera, pose, operator = self.intrinsics, performance.camera_from_model, self.aperture.operator
+        rotation, translation = np.asarray(pose.rotation, np.float32), np.asarray(pose.translation, np.float32)
+        _to_camera(coarse, rotation, translation, moved, self.aperture.alpha0, camera.focal)
+        sparse_times_points(operator.indptr, operator.indices, operator.data, coarse, placed.points)
+        _project(placed.points, camera.focal, camera.center_x, camera.center_y, placed.pixels)
+        vertex_normals(placed.points, self.aperture.triangles, placed.normals)
+        plane = [self._plane]
         if self.aperture.has_jaw:
-            lower = performance.camera_from_model.apply(self.jaw(performance.expression).apply(self._plane))
-        shift = np.asarray(misfit if inner_misfit is None else inner_misfit, np.float64)[: len(self._landmarks)].mean(
-            axis=0
-        )
-        return Placed(
-            points,
-            camera.project(points),
-            normals,
-            camera.project(upper) + shift,
-            camera.project(lower) + shift,
-        )
+            plane.append(self.jaw(performance.expression).apply(self._plane))
+        shift = inner[: len(self._landmarks)].mean(axis=0, dtype=np.float64)
+        inside = camera.project(pose.apply(np.concatenate(plane))) + shift
+        return replace(placed, upper_inside=inside[:4], lower_inside=inside[-4:])
+
+    def _empty(self) -> Placed:
+        """Memory for a surface."""
+        count, none = len(self.aperture.vertices), np.zeros((4, 2))
+        flat = np.empty(8 * count, np.float32)
+        parts = flat[: 3 * count], flat[3 * count : 5 * count], flat[5 * count :]
+        points, pixels, normals = (part.reshape(count, -1) for part in parts)
+        return Placed(points, pixels, normals, none, none)
 
     def _inside_plane(self, person: Person) -> np.ndarray:
         """Four points in model space, mm: a square behind the neutral rim."""
@@ -327,7 +322,27 @@ class PersonAperture:
         return middle + half * np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
 
 
-def affine(source: Float[np.ndarray, "n 2"], goal: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
-    """The affine map of the plane that takes `source` to `goal` in least squares."""
-    padded = np.column_stack([source, np.ones(len(source))])
-    return np.linalg.lstsq(padded, goal, rcond=None)[0].T
+@njit("void(f4[:,::1], f4[:,:], f4[::1], f4[:,::1], f4[::1], f8)", nogil=True, cache=True, fastmath=True)
+def _to_camera(points, turn, shift, moved, inner, focal):
+    """Move points (c, 3) from model to camera space in place, then along the picture by `moved`.
+
+    `moved` (c, 4): pixels for all, and what comes on top where `inner` (c,) is 1.
+    """
+    per_focal = np.float32(1 / focal)
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        depth = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z + shift[2]
+        for k in range(2):
+            aside = (moved[i, k] + inner[i] * moved[i, 2 + k]) * (depth * per_focal)
+            points[i, k] = turn[k, 0] * x + turn[k, 1] * y + turn[k, 2] * z + shift[k] + aside
+        points[i, 2] = depth
+
+
+@njit("void(f4[:,::1], f8, f8, f8, f4[:,::1])", nogil=True, cache=True, fastmath=True)
+def _project(points, focal, center_x, center_y, out):
+    """`Intrinsics.project` without temporary arrays."""
+    f, x0, y0 = np.float32(focal), np.float32(center_x), np.float32(center_y)
+    for i in range(len(points)):
+        scale = f / points[i, 2]
+        out[i, 0] = points[i, 0] * scale + x0
+        out[i, 1] = points[i, 1] * scale + y0

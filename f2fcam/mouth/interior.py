@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, UInt8
 from numba import njit
 from scipy.ndimage import gaussian_filter1d
 
-from f2fcam.mouth.aperture import Aperture, Placed, affine
+from f2fcam.mouth.aperture import Aperture, Placed
 from f2fcam.render import Fragments
 
 STRETCH = 1.15
@@ -60,8 +60,10 @@ class Rim:
     @property
     def to_pixels(self) -> Float[np.ndarray, "2 3"]:
         """The inverse of `to_axes`."""
-        turn = self.to_axes[:, :2].T
-        return np.column_stack([turn, -turn @ self.to_axes[:, 2]])
+        out = np.empty((2, 3))
+        out[:, :2] = self.to_axes[:, :2].T
+        out[:, 2] = -out[:, :2] @ self.to_axes[:, 2]
+        return out
 
     @property
     def gap_px(self) -> float:
@@ -82,18 +84,9 @@ def opening_mask(placed: Placed, aperture: Aperture, drawn: Fragments) -> UInt8[
 
 def rim(placed: Placed, aperture: Aperture, mask: UInt8[np.ndarray, "h w"], corner: tuple[int, int]) -> Rim:
     """The outline of what `mask` (first pixel at `corner`) shows of an opening; a line where it is shut."""
-    upper, lower = placed.pixels[aperture.upper].astype(np.float64), placed.pixels[aperture.lower].astype(np.float64)
-    along = upper[-1] - upper[0]
-    along /= max(float(np.linalg.norm(along)), 1e-6)
-    turn = np.array([along, [-along[1], along[0]]])
-    to_axes = np.column_stack([turn, -turn @ upper[0]])
-    tops, bottoms, ends = np.empty(COLUMNS), np.empty(COLUMNS), np.empty(2)
-    if _edges(np.ascontiguousarray(mask), *corner, to_axes, ends, tops, bottoms) < 2 * SMALLEST_GAP_PX:
-        return _shut(to_axes, upper, lower)
-    known = np.flatnonzero(np.isfinite(tops))
-    every = np.arange(COLUMNS)
-    tops, bottoms = np.interp(every, known, tops[known]), np.interp(every, known, bottoms[known])
-    return Rim(to_axes, float(ends[0]), float(ends[1]), _smooth(tops), _smooth(bottoms))
+    to_axes, ends, edges = np.empty((2, 3)), np.empty(2), np.empty((2, COLUMNS), np.float32)
+    _outline(placed.pixels, aperture.upper, aperture.lower, mask, *corner, to_axes, ends, edges)
+    return Rim(to_axes, float(ends[0]), float(ends[1]), edges[0], edges[1])
 
 
 @njit("i8(u1[:,::1], i8, i8, f8[:,::1], f8[::1], f8[::1], f8[::1])", nogil=True, cache=True)
@@ -121,27 +114,74 @@ def _edges(mask, x0, y0, to_axes, ends, tops, bottoms):
     return count
 
 
-def _smooth(line: np.ndarray) -> np.ndarray:
+@njit("void(f8[::1])", nogil=True, cache=True)
+def _fill_gaps(line):
+    """Infinite columns interpolated from their neighbours, in place; beyond the outermost ones as these."""
+    last = -1
+    for c in range(COLUMNS):
+        if not np.isfinite(line[c]):
+            continue
+        for k in range(last + 1, c):
+            line[k] = line[c] if last < 0 else line[last] + (k - last) / (c - last) * (line[c] - line[last])
+        last = c
+    for k in range(last + 1, COLUMNS):
+        line[k] = line[last]
+
+
+@njit("void(f8[::1], f4[::1])", nogil=True, cache=True)
+def _smooth(line, out):
     """Pixel steps taken out: the median of three, then a Gaussian; the ends repeated."""
-    padded = np.concatenate([line[:1], line, line[-1:]])
-    left, middle, right = padded[:-2], padded[1:-1], padded[2:]
-    median = np.maximum(np.minimum(left, middle), np.minimum(np.maximum(left, middle), right))
+    median = line.copy()
+    for c in range(1, COLUMNS - 1):
+        left, middle, right = line[c - 1], line[c], line[c + 1]
+        median[c] = max(min(left, middle), min(max(left, middle), right))
     reach = len(SMOOTHING) // 2
-    ends = np.concatenate([np.full(reach, median[0]), median, np.full(reach, median[-1])])
-    return np.convolve(ends, SMOOTHING, "valid").astype(np.float32)
+    for c in range(COLUMNS):
+        total = 0.0
+        for k in range(len(SMOOTHING)):
+            total += SMOOTHING[k] * median[min(max(c + k - reach, 0), COLUMNS - 1)]
+        out[c] = total
 
 
-def _shut(to_axes: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> Rim:
-    """The line along which shut lips or lids meet: midway between the hidden halves of the loop."""
-    turn = to_axes[:, :2]
-    upper, lower = upper @ turn.T + to_axes[:, 2], lower @ turn.T + to_axes[:, 2]
-    first, last = float(upper[0, 0]), float(max(upper[-1, 0], upper[0, 0] + 1.0))
-    columns = np.linspace(first, last, COLUMNS)
-    line = [
-        np.interp(columns, np.maximum.accumulate(h[:, 0]) + 1e-9 * np.arange(len(h)), h[:, 1]) for h in (upper, lower)
-    ]
-    middle = ((line[0] + line[1]) / 2).astype(np.float32)
-    return Rim(to_axes, first, last, middle, middle)
+@njit("void(f4[:,::1], i4[::1], f8[:,::1], f8[::1], f8[::1])", nogil=True, cache=True)
+def _add_hidden(pixels, half, to_axes, ends, middle):
+    """Add half of how far down a hidden half of the rim runs to each of the columns between `ends`."""
+    k, count = 0, len(half)
+    along, down = np.empty(count), np.empty(count)
+    for i in range(count):
+        x, y = pixels[half[i], 0], pixels[half[i], 1]
+        along[i] = to_axes[0, 0] * x + to_axes[0, 1] * y + to_axes[0, 2]
+        down[i] = to_axes[1, 0] * x + to_axes[1, 1] * y + to_axes[1, 2]
+        along[i] = max(along[i], along[i - 1]) if i > 0 else along[i]
+    for c in range(COLUMNS):
+        at = ends[0] + (ends[1] - ends[0]) * c / (COLUMNS - 1)
+        while k + 2 < count and along[k + 1] <= at:
+            k += 1
+        share = (at - along[k]) / max(along[k + 1] - along[k], 1e-9)
+        middle[c] += 0.5 * (down[k] + min(max(share, 0.0), 1.0) * (down[k + 1] - down[k]))
+
+
+@njit("void(f4[:,::1], i4[::1], i4[::1], u1[:,::1], i8, i8, f8[:,::1], f8[::1], f4[:,::1])", nogil=True, cache=True)
+def _outline(pixels, upper, lower, mask, x0, y0, to_axes, ends, edges):
+    """A `Rim` from its mask; where that is all but empty, the line along which shut lips or lids meet."""
+    first, last = pixels[upper[0]], pixels[upper[-1]]
+    x, y = np.float64(last[0]) - np.float64(first[0]), np.float64(last[1]) - np.float64(first[1])
+    length = max(np.sqrt(x * x + y * y), 1e-6)
+    x, y = x / length, y / length
+    to_axes[0, 0], to_axes[0, 1], to_axes[0, 2] = x, y, -(x * first[0] + y * first[1])
+    to_axes[1, 0], to_axes[1, 1], to_axes[1, 2] = -y, x, -(x * first[1] - y * first[0])
+    tops, bottoms = np.empty(COLUMNS), np.empty(COLUMNS)
+    if _edges(mask, x0, y0, to_axes, ends, tops, bottoms) >= 2 * SMALLEST_GAP_PX:
+        for line, out in ((tops, edges[0]), (bottoms, edges[1])):
+            _fill_gaps(line)
+            _smooth(line, out)
+        return
+    ends[0], ends[1] = 0.0, max(length, 1.0)
+    tops[:] = 0.0
+    for half in (upper, lower):
+        _add_hidden(pixels, half, to_axes, ends, tops)
+    edges[0] = tops
+    edges[1] = tops
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,25 +241,46 @@ class InsideMap:
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """The maps (4, 2, 3) and numbers (6,) as the sampling kernel takes them."""
-        maps = np.stack([self.new.to_axes, self.skull, self.jaw, self.old.to_pixels]).astype(np.float32)
+        maps = np.empty((4, 2, 3), np.float32)
+        maps[0], maps[1], maps[2], maps[3] = self.new.to_axes, self.skull, self.jaw, self.old.to_pixels
         numbers = [self.new.first, self.new.last, self.old.first, self.old.last, self.scale, self.content.seam]
-        return np.ascontiguousarray(maps), np.array(numbers, np.float32)
+        return maps, np.array(numbers, np.float32)
 
 
 def inside_map(new: Placed, old: Placed, new_rim: Rim, old_rim: Rim, shows: Content) -> InsideMap:
     """How an opening's inside gets from where it is in the old picture to where it belongs in the new one."""
-    skull, jaw = affine(new.upper_inside, old.upper_inside), affine(new.lower_inside, old.lower_inside)
-    scale = float(np.sqrt(abs(np.linalg.det(skull[:, :2]))))
-    return InsideMap(new_rim, old_rim, _between(skull, new_rim, old_rim), _between(jaw, new_rim, old_rim), scale, shows)
+    skull, jaw = np.empty((2, 3)), np.empty((2, 3))
+    scale = _carried(new.upper_inside, old.upper_inside, new_rim.to_axes, old_rim.to_axes, skull)
+    _carried(new.lower_inside, old.lower_inside, new_rim.to_axes, old_rim.to_axes, jaw)
+    return InsideMap(new_rim, old_rim, skull, jaw, scale, shows)
 
 
-def _between(pixels: np.ndarray, new: Rim, old: Rim) -> np.ndarray:
-    """A map of pixels as a map of axes."""
-    return _chain(old.to_axes, _chain(pixels, new.to_pixels))
-
-
-def _chain(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
+@njit("f8(f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1])", nogil=True, cache=True)
+def _carried(source, goal, source_axes, goal_axes, out):
+    """The affine map `out` (2, 3) of axes that takes pixels `source` to `goal` in least squares; its magnification."""
+    count = len(source)
+    near, far = np.zeros(2), np.zeros(2)
+    for i in range(count):
+        for k in range(2):
+            near[k] += source_axes[k, 0] * source[i, 0] + source_axes[k, 1] * source[i, 1] + source_axes[k, 2]
+            far[k] += goal_axes[k, 0] * goal[i, 0] + goal_axes[k, 1] * goal[i, 1] + goal_axes[k, 2]
+    near /= count
+    far /= count
+    square, cross = np.zeros((2, 2)), np.zeros((2, 2))
+    for i in range(count):
+        for k in range(2):
+            a = source_axes[k, 0] * source[i, 0] + source_axes[k, 1] * source[i, 1] + source_axes[k, 2] - near[k]
+            for j in range(2):
+                b = source_axes[j, 0] * source[i, 0] + source_axes[j, 1] * source[i, 1] + source_axes[j, 2] - near[j]
+                c = goal_axes[j, 0] * goal[i, 0] + goal_axes[j, 1] * goal[i, 1] + goal_axes[j, 2] - far[j]
+                square[k, j] += a * b
+                cross[j, k] += c * a
+    inverse = 1.0 / max(square[0, 0] * square[1, 1] - square[0, 1] * square[1, 0], 1e-12)
+    for j in range(2):
+        out[j, 0] = (cross[j, 0] * square[1, 1] - cross[j, 1] * square[1, 0]) * inverse
+        out[j, 1] = (cross[j, 1] * square[0, 0] - cross[j, 0] * square[0, 1]) * inverse
+        out[j, 2] = far[j] - out[j, 0] * near[0] - out[j, 1] * near[1]
+    return np.sqrt(abs(out[0, 0] * out[1, 1] - out[0, 1] * out[1, 0]))
 
 
 @njit(inline="always")

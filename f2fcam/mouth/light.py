@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 from numba import njit, types
@@ -13,6 +15,7 @@ SHADING_LIMITS = (0.6, 1.6)
 """Of the shading's ratio (`DECISIONS` 9)."""
 GAIN_LIMITS = (0.7, 1.4)
 """Of the colour match in linear light; more is a fault of the fit."""
+LOG_GAIN_LIMITS = (math.log(GAIN_LIMITS[0]), math.log(GAIN_LIMITS[1]))
 FEWEST_POINTS = 24
 """Ring points below which colours are left alone."""
 TILT_WEIGHT = 0.3
@@ -24,28 +27,42 @@ PICTURE = types.Array(types.uint8, 3, "C", readonly=True)
 
 def luminance(normals: Float32[np.ndarray, "v 3"], lighting: Float32[np.ndarray, "9 3"]) -> Float32[np.ndarray, " v"]:
     """Irradiance at unit normals in camera space, luminance only."""
-    weights = np.ascontiguousarray(lighting @ np.array(LUMINANCE, np.float32)[:, None], np.float32)
     out = np.empty(len(normals), np.float32)
-    _luminance(normals, weights, out)
+    _luminance(normals, np.ascontiguousarray(lighting, np.float32), out)
     return out
 
 
 @njit("void(f4[:,::1], f4[:,::1], f4[::1])", nogil=True, cache=True, fastmath=True)
 def _luminance(normals, lighting, out):
+    weights = np.zeros((9, 1), np.float32)
+    for k in range(9):
+        for channel in range(3):
+            weights[k, 0] += np.float32(LUMINANCE[channel]) * lighting[k, channel]
     for i in range(len(out)):
-        out[i] = _irradiance(normals[i, 0], normals[i, 1], normals[i, 2], lighting, 0)
+        out[i] = _irradiance(normals[i, 0], normals[i, 1], normals[i, 2], weights, 0)
 
 
-def shading_ratio(now: Float32[np.ndarray, " v"], then: Float32[np.ndarray, " v"]) -> Float32[np.ndarray, " v"]:
-    """New over old luminance, within limits."""
-    floor = np.float32(0.1 * np.abs(then).mean() + 1e-6)
-    return np.clip(np.maximum(now, floor) / np.maximum(then, floor), *SHADING_LIMITS)
+@njit("f4(f4[::1])", nogil=True, cache=True, fastmath=True)
+def darkest(then):
+    """Least luminance that a shading ratio believes, of a surface's luminances."""
+    total = np.float32(0)
+    for i in range(len(then)):
+        total += abs(then[i])
+    return np.float32(0.1) * total / np.float32(len(then)) + np.float32(1e-6)
+
+
+@njit(inline="always")
+def shading_ratio(now, then, floor):
+    """New over old luminance, within limits; `floor` is `darkest`'s."""
+    return min(max(max(now, floor) / max(then, floor), np.float32(SHADING_LIMITS[0])), np.float32(SHADING_LIMITS[1]))
 
 
 @njit(types.void(PICTURE, types.int64, types.int64, types.float32[:, ::1], types.float32[:, ::1], types.int32[::1],
-                 types.float32[::1], types.float32[:, ::1], types.boolean[::1]), nogil=True, cache=True)  # fmt: skip
-def _colours_at(picture, left, top, pixels, normals, points, table, out, seen):
+                 types.float32[::1], types.float32[::1], types.float32[::1], types.float32[:, ::1], types.boolean[::1]),
+      nogil=True, cache=True)  # fmt: skip
+def _colours_at(picture, left, top, pixels, normals, points, light, new_light, table, out, seen):
     height, width = picture.shape[:2]
+    floor = darkest(light)
     for k in range(len(points)):
         i = points[k]
         x, y = int(np.floor(pixels[i, 0])) - left, int(np.floor(pixels[i, 1])) - top
@@ -58,8 +75,9 @@ def _colours_at(picture, left, top, pixels, normals, points, table, out, seen):
             for dx in range(-1, 2):
                 for c in range(3):
                     out[k, c] += table[picture[y + dy, x + dx, c]]
+        factor = shading_ratio(new_light[i], light[i], floor) / np.float32(9)
         for c in range(3):
-            out[k, c] /= np.float32(9)
+            out[k, c] *= factor
 
 
 def colours_at(
@@ -68,38 +86,74 @@ def colours_at(
     pixels: Float32[np.ndarray, "v 2"],
     normals: Float32[np.ndarray, "v 3"],
     points: Int32[np.ndarray, " k"],
+    light: Float32[np.ndarray, " v"],
+    new_light: Float32[np.ndarray, " v"],
 ) -> tuple[Float32[np.ndarray, "k 3"], Bool[np.ndarray, " k"]]:
-    """Linear colours, means of 3 x 3 pixels, at chosen vertices; and which of them the picture shows."""
+    """Linear colours, means of 3 x 3 pixels, at chosen vertices under a new light; and which of them the picture shows."""
     out, seen = np.empty((len(points), 3), np.float32), np.empty(len(points), np.bool_)
-    _colours_at(np.ascontiguousarray(picture), *corner, pixels, normals, points, SRGB_TO_LINEAR, out, seen)
+    _colours_at(picture, *corner, pixels, normals, points, light, new_light, SRGB_TO_LINEAR, out, seen)
     return out, seen
 
 
 def colour_match(
-    theirs: Float32[np.ndarray, "k 3"], ours: Float32[np.ndarray, "k 3"], pixels: Float32[np.ndarray, "k 2"]
+    theirs: Float32[np.ndarray, "k 3"],
+    ours: Float32[np.ndarray, "k 3"],
+    pixels: Float32[np.ndarray, "k 2"],
+    seen: Bool[np.ndarray, " k"],
 ) -> Float32[np.ndarray, "3 3"]:
-    """Gain per channel, (x, y, 1) x rgb in log linear light, that takes `theirs` to `ours`; robust least squares."""
+    """Gain per channel, (x, y, 1) x rgb in log linear light, that takes `theirs` to `ours` where both are seen.
+
+    Robust least squares; none for a handful of points.
+    """
     plane = np.zeros((3, 3), np.float32)
-    if len(pixels) < FEWEST_POINTS:
-        return plane
-    middle, spread = pixels.mean(axis=0), pixels.std(axis=0) + 1e-3
-    place = np.column_stack([(pixels - middle) / spread, np.ones(len(pixels))]).astype(np.float64)
-    ratio = np.log((ours + 2e-3) / (theirs + 2e-3)).astype(np.float64)
-    light = np.sqrt(ours.mean(axis=1) * theirs.mean(axis=1)).astype(np.float64)
-    weight = light
-    fit = np.zeros((3, 3))
-    for _ in range(3):
-        normal = (place * weight[:, None]).T @ place
-        normal[[0, 1], [0, 1]] += TILT_WEIGHT * normal[2, 2]
-        fit = np.linalg.solve(normal + 1e-9 * np.eye(3), (place * weight[:, None]).T @ ratio)
-        away = np.abs(ratio - place @ fit).mean(axis=1)
-        weight = light / np.maximum(away, 0.5 * np.median(away) + 1e-4)
-    plane[:2] = fit[:2] / spread[:, None]
-    plane[2] = fit[2] - middle @ plane[:2]
+    if np.count_nonzero(seen) >= FEWEST_POINTS:
+        _colour_match(theirs[seen], ours[seen], pixels[seen], plane)
     return plane
 
 
-def gain_at(plane: Float32[np.ndarray, "3 3"], pixels: Float32[np.ndarray, "v 2"]) -> Float32[np.ndarray, "v 3"]:
-    """The fitted gain in linear light at pixels, within limits."""
-    low, high = np.log(np.array(GAIN_LIMITS, np.float32))
-    return np.exp(np.clip(pixels @ plane[:2] + plane[2], low, high))
+@njit("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1])", nogil=True, cache=True)
+def _colour_match(theirs, ours, pixels, plane):
+    count = len(pixels)
+    middle, spread = np.zeros(2), np.zeros(2)
+    for k in range(2):
+        middle[k] = pixels[:, k].mean()
+        spread[k] = pixels[:, k].std() + 1e-3
+    place, ratio = np.ones((count, 3)), np.empty((count, 3))
+    light, weight, away = np.empty(count), np.empty(count), np.empty(count)
+    for i in range(count):
+        our, their = 0.0, 0.0
+        for c in range(3):
+            ratio[i, c] = np.log((ours[i, c] + np.float32(2e-3)) / (theirs[i, c] + np.float32(2e-3)))
+            our, their = our + ours[i, c] / 3, their + theirs[i, c] / 3
+        for k in range(2):
+            place[i, k] = (pixels[i, k] - middle[k]) / spread[k]
+        light[i] = weight[i] = np.sqrt(our * their)
+    fit = np.zeros((3, 3))
+    for _ in range(3):
+        normal, right = np.zeros((3, 3)), np.zeros((3, 3))
+        for i in range(count):
+            for k in range(3):
+                for c in range(3):
+                    normal[k, c] += weight[i] * place[i, k] * place[i, c]
+                    right[k, c] += weight[i] * place[i, k] * ratio[i, c]
+        for k in range(3):
+            normal[k, k] += 1e-9 + (TILT_WEIGHT * normal[2, 2] if k < 2 else 0.0)
+        fit = np.linalg.solve(normal, right)
+        for i in range(count):
+            away[i] = 0.0
+            for c in range(3):
+                away[i] += abs(ratio[i, c] - place[i, 0] * fit[0, c] - place[i, 1] * fit[1, c] - fit[2, c]) / 3
+        least = 0.5 * np.median(away) + 1e-4
+        for i in range(count):
+            weight[i] = light[i] / max(away[i], least)
+    for c in range(3):
+        for k in range(2):
+            plane[k, c] = fit[k, c] / spread[k]
+        plane[2, c] = fit[2, c] - middle[0] * fit[0, c] / spread[0] - middle[1] * fit[1, c] / spread[1]
+
+
+@njit(inline="always")
+def log_gain(plane, x, y, channel):
+    """The fitted gain at a pixel, natural logarithm in linear light, within limits."""
+    fitted = x * plane[0, channel] + y * plane[1, channel] + plane[2, channel]
+    return min(max(fitted, np.float32(LOG_GAIN_LIMITS[0])), np.float32(LOG_GAIN_LIMITS[1]))

@@ -16,7 +16,16 @@ from numba import njit, types
 from f2fcam.face.camera import Intrinsics
 from f2fcam.mouth.aperture import Aperture, Placed
 from f2fcam.mouth.interior import Content, InsideMap, Rim, _inside_source, inside_map, opening_mask, rim
-from f2fcam.mouth.light import PICTURE, colour_match, colours_at, gain_at, luminance, shading_ratio
+from f2fcam.mouth.light import (
+    PICTURE,
+    SHADING_LIMITS,
+    colour_match,
+    colours_at,
+    darkest,
+    log_gain,
+    luminance,
+    shading_ratio,
+)
 from f2fcam.render import Fragments, bounding_region
 from f2fcam.render.composite import CATMULL_ROM, PHASES, Patch
 from f2fcam.render.cpu import CpuRasterizer
@@ -26,6 +35,12 @@ RING = (0.02, 0.9)
 """Vertices with an alpha in this range tell the light around the opening."""
 RING_STRIDE = 3
 GAMMA = 1 / 2.4
+_power = np.polynomial.Chebyshev.interpolate(lambda ratio: ratio**GAMMA, 7, SHADING_LIMITS)
+POWER_MIDDLE = sum(SHADING_LIMITS) / 2
+POWER = tuple(
+    float(c) for c in _power.convert(kind=np.polynomial.Polynomial, domain=(POWER_MIDDLE - 1, POWER_MIDDLE + 1)).coef
+)
+"""A shading ratio to the power `GAMMA` is this polynomial of its distance from the middle, within 1e-6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,7 @@ class PatchMaker:
         self._rasterizer = CpuRasterizer()
         ring = np.flatnonzero((aperture.alpha > RING[0]) & (aperture.alpha < RING[1]))
         self._ring = ring[::RING_STRIDE].astype(np.int32)
+        self._rim = np.concatenate([aperture.upper, aperture.lower])
         self._attributes = np.ones((len(aperture.vertices), 6), np.float32)
         self._attributes[:, 5] = aperture.alpha
 
@@ -84,27 +100,25 @@ class PatchMaker:
     def make(self, stage: Stage, origin: Origin, displayed: Origin) -> Patch:
         """The patch that shows `origin`'s pixels on the stage; its colours meet those of the `displayed` frame."""
         new = stage.placed
-        shading = shading_ratio(stage.light, origin.light)
         plane = np.zeros((3, 3), np.float32)
         if origin is not displayed:
-            plane = self._colour_match(stage, shading, origin, displayed)
-        attributes = self._attributes
-        attributes[:, :2] = origin.placed.pixels - new.pixels
-        attributes[:, 2:5] = (gain_at(plane, new.pixels) * shading[:, None]) ** np.float32(GAMMA)
-        rim_pixels = new.pixels[np.concatenate([self.aperture.upper, self.aperture.lower])]
-        inner_gain = gain_at(plane, rim_pixels.mean(axis=0, keepdims=True))[0] ** np.float32(GAMMA)
+            plane = self._colour_match(stage, origin, displayed)
+        inner_gain = np.empty(3, np.float32)
+        _relate(
+            new.pixels, origin.placed.pixels, stage.light, origin.light, plane, self._rim, self._attributes, inner_gain
+        )
         inside = inside_map(new, origin.placed, stage.rim, origin.rim, origin.content)
         return self._sample(origin, stage, inside, inner_gain)
 
-    def _colour_match(self, stage: Stage, shading: np.ndarray, origin: Origin, displayed: Origin) -> np.ndarray:
+    def _colour_match(self, stage: Stage, origin: Origin, displayed: Origin) -> np.ndarray:
         """See `light.colour_match`: the retrieved ring's colours against the displayed one's, both in the new light."""
-        ring = self._ring
-        sides = []
-        for side, ratio in ((origin, shading), (displayed, shading_ratio(stage.light, displayed.light))):
-            colours, seen = colours_at(side.rgb, (side.x, side.y), side.placed.pixels, side.placed.normals, ring)
-            sides.append((colours * ratio[ring, None], seen))
-        both = sides[0][1] & sides[1][1]
-        return colour_match(sides[0][0][both], sides[1][0][both], stage.placed.pixels[ring][both])
+        (theirs, in_theirs), (ours, in_ours) = (
+            colours_at(
+                side.rgb, (side.x, side.y), side.placed.pixels, side.placed.normals, self._ring, side.light, stage.light
+            )
+            for side in (origin, displayed)
+        )
+        return colour_match(theirs, ours, stage.placed.pixels[self._ring], in_theirs & in_ours)
 
     def _sample(self, origin: Origin, stage: Stage, inside: InsideMap, inner_gain: np.ndarray) -> Patch:
         drawn, coverage = stage.drawn, stage.coverage
@@ -118,6 +132,37 @@ class PatchMaker:
             np.ascontiguousarray(origin.rgb), origin.x, origin.y, x0, y0, inner_gain, CATMULL_ROM, rgb, alpha,
         )  # fmt: skip
         return Patch(rgb, alpha, x0, y0)
+
+
+@njit(
+    "void(f4[:,::1], f4[:,::1], f4[::1], f4[::1], f4[:,::1], i4[::1], f4[:,::1], f4[::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _relate(new, old, new_light, old_light, plane, rim, attributes, inner_gain):
+    """Per vertex: old - new pixel, and the factor per channel on encoded colours; and that of the inside (3,)."""
+    floor, gamma, one = darkest(old_light), np.float32(GAMMA), np.float32(1)
+    for i in range(len(new)):
+        attributes[i, 0] = old[i, 0] - new[i, 0]
+        attributes[i, 1] = old[i, 1] - new[i, 1]
+        away = shading_ratio(new_light[i], old_light[i], floor) - np.float32(POWER_MIDDLE)
+        lit = np.float32(0)
+        for coefficient in POWER[::-1]:
+            lit = lit * away + np.float32(coefficient)
+        for c in range(3):
+            # exp by its series: the exponent is at most 0.15
+            e = gamma * log_gain(plane, new[i, 0], new[i, 1], c)
+            grown = one + e * (
+                one + e * np.float32(1 / 2) * (one + e * np.float32(1 / 3) * (one + e * np.float32(1 / 4)))
+            )
+            attributes[i, 2 + c] = lit * grown
+    x = y = np.float32(0)
+    for i in rim:
+        x += new[i, 0] / np.float32(len(rim))
+        y += new[i, 1] / np.float32(len(rim))
+    for c in range(3):
+        inner_gain[c] = np.exp(gamma * log_gain(plane, x, y, c))
 
 
 @njit(inline="always")

@@ -102,6 +102,7 @@ class Workspace:
             skin * _front(model, normals) * ramp(lips, 3, 6) * ramp(lids, 1, 2.5)
         )
         self.lower_lip = self._lower_lip()
+        self.jaw = model.jaw()
 
     def rest_shape(self, person: Person) -> Float32[np.ndarray, " 3*m"]:
         """A person's level-0 vertices at expression 0, remembered for as long as the person stays the same."""
@@ -311,7 +312,7 @@ def _apertures(
 ) -> tuple[Aperture, ...]:
     """Mouth and eyes. The jaw's contents move as it does: old minus new projection of a point behind the lower lip."""
     model, pose = workspace.model, target.performance.camera_from_model
-    before, after = model.jaw(target.performance.expression), model.jaw(expression)
+    before, after = workspace.jaw(target.performance.expression), workspace.jaw(expression)
     tooth_old = pose.inverse().apply(old.points[workspace.lower_lip].mean(axis=0))
     tooth_new = after.apply(before.inverse().apply(tooth_old))
     shift = intrinsics.project(pose.apply(tooth_old)[None]) - intrinsics.project(pose.apply(tooth_new)[None])
