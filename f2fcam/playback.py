@@ -64,9 +64,9 @@ class Playback:
         turns = int(self.transitions.turns.sum())
         cuts = len(self.transitions) - turns
         if self.forwards:
-            return f"forwards, by {cuts} cuts"
+            return f"forwards, by {cuts} cut{'s' * (cuts > 1)}"
         between = f"between {turns} calm moments" if turns else "from end to end"
-        return f"to and fro {between}" + (f", with {cuts} cuts" if cuts else "")
+        return f"to and fro {between}" + (f", with {cuts} cut{'s' * (cuts > 1)}" if cuts else "")
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All fields, for `from_arrays`."""

@@ -9,6 +9,7 @@ background has to stay still however much the head moves, and by the head's own 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -32,6 +33,8 @@ LEAST_STAY_S = 1.5
 """How long to play between two transitions, if the clip allows."""
 WINDOW = (0.5, 1.0, 1.0, 0.5)
 """Weights of the frames around a cut: motion has to fit, not only place."""
+SEAM_FRAMES = 3
+"""From the clip's ends: where a clip that is a loop may be joined."""
 TURN_FRAMES = 3
 """A turn shows so many frames again at once; the head must hardly have moved in them."""
 TURNS_APART_S = 0.8
@@ -221,7 +224,28 @@ def _straight_cuts(looks: Looks, comparison: Comparison, codes: np.ndarray) -> T
     a, b = _alike(looks, codes, mirrored=False)
     size = _sizes(comparison, a, b, mirrored=False)
     found = Transitions.of(a, 1, b + 1, 1, size)[size <= 1.0]
-    return found[_thinned(found, looks.time_s)]
+    return found[_thinned(found, looks.time_s)] + _seam(looks, comparison)
+
+
+def _seam(looks: Looks, comparison: Comparison) -> Transitions:
+    """The best cut from the clip's last frames to its first ones, of a clip that was made to be a loop.
+
+    Nothing is due behind the last frame: the step itself is looked at, and the change of the head's motion around it.
+    """
+    count = len(looks.time_s)
+    if count <= 4 * SEAM_FRAMES or looks.time_s[-1] - looks.time_s[0] < 2 * LEAST_STAY_S:
+        return Transitions.none()
+    last, first = np.meshgrid(np.arange(count - SEAM_FRAMES, count), np.arange(SEAM_FRAMES))
+    last, first = last.ravel(), first.ravel()
+    heads = looks.heads.astype(np.float64)
+    ways = heads[last] - heads[last - 1], heads[first] - heads[last], heads[first + 1] - heads[first]
+    turned = [np.sqrt(((b - a) ** 2).sum(axis=2).mean(axis=1)) for a, b in pairwise(ways)]
+    size = np.maximum(comparison.sizes(last, first), np.max(turned, axis=0) / comparison.limits[-1])
+    best = int(size.argmin())
+    usable = looks.usable[[last[best] - 1, last[best], first[best], first[best] + 1]].all()
+    if size[best] > 1.0 or not usable:
+        return Transitions.none()
+    return Transitions.of(last[best], 1, first[best], 1, size[best])
 
 
 def _mirrored_cuts(looks: Looks, comparison: Comparison, codes: np.ndarray) -> Transitions:

@@ -17,6 +17,7 @@ from f2fcam.face.morphable import load_face_model
 from f2fcam.face.rigid import so3_exp
 from f2fcam.nearest_pose import links_of, nearest
 from f2fcam.playback import Playback, PlaybackState, advance, build_playback
+from f2fcam.profile_store import open_profile
 from f2fcam.speech import SpeechPauses
 from f2fcam.target_clip import Loop
 from f2fcam.track.landmarks import MediaPipeDetector
@@ -107,6 +108,25 @@ def test_a_single_bad_frame_does_not_widen_the_limits():
     before = Comparison(looks).limits
     looks.heads[[30, 90, 180]] += 25.0
     assert Comparison(looks).limits[-1] == pytest.approx(before[-1], rel=0.02)
+
+
+def test_a_clip_made_as_a_loop_is_played_as_one():
+    angles = 0.15 * np.cos(2 * np.pi * np.arange(100) / 100 + 0.4)
+    playback = clip(angles)
+    assert playback.forwards and len(playback.transitions) == 1 and playback.words == "forwards, by 1 cut"
+    shown = play(playback, 60)
+    assert np.abs(np.diff(angles[shown], 2)).max() < 2.5 * np.abs(np.diff(angles, 2)).max() + 0.01
+    assert set(np.diff(shown).tolist()) - {1} == set((playback.transitions.end - playback.transitions.start).tolist())
+
+
+def test_the_bundled_profile_plays_on_unseen():
+    profile = open_profile("alice")
+    playback = Playback.from_arrays(dict(profile.playback))
+    shown = play(playback, 600)
+    heads = profile.frames.landmarks[:, list(HEAD)]
+    moved = np.linalg.norm(heads[1:] - heads[:-1], axis=2).mean(axis=1)
+    assert np.linalg.norm(heads[shown[1:]] - heads[shown[:-1]], axis=2).mean(axis=1).max() <= moved.max()
+    assert len(set(shown.tolist())) > 0.8 * len(playback)
 
 
 def test_a_drifting_head_plays_to_and_fro_between_calm_frames_and_says_so():
