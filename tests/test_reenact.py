@@ -114,15 +114,16 @@ def test_a_covered_mouth_is_an_obstacle_and_a_blink_is_not(somebody, watched, mo
 def test_filter_is_calm_at_rest_and_fast_in_motion():
     rest = np.full(76, 0.3, np.float32)
     noise = np.random.default_rng(0).normal(0, 0.01, (60, 76)).astype(np.float32)
-    value, speed = acting._one_euro(None, None, rest, 1 / 30)
-    assert np.array_equal(value, rest)
-    trembling = []
-    for n in noise:
-        value, speed = acting._one_euro(value, speed, rest + n, 1 / 30)
-        trembling.append(value)
-    assert np.std(trembling) < 0.9 * np.std(noise)
-    opened, _ = acting._one_euro(value, speed, rest + 0.5, 1 / 30)
-    assert (opened > 0.3 + 0.5 * 0.95).all()
+    for calm, most in ((0.0, 0.9), (1.0, 0.4)):
+        value, speed = acting._one_euro(None, None, rest, 1 / 30, calm)
+        assert np.array_equal(value, rest)
+        trembling = []
+        for n in noise:
+            value, speed = acting._one_euro(value, speed, rest + n, 1 / 30, calm)
+            trembling.append(value)
+        assert np.std(trembling) < most * np.std(noise)
+        opened, _ = acting._one_euro(value, speed, rest + 0.5, 1 / 30, 0.0)
+        assert (opened > 0.3 + 0.5 * 0.95).all()
 
 
 @pytest.mark.parametrize("unseen", [(), (4,), (3, 4, 5)])

@@ -35,6 +35,8 @@ RETURN_S = 0.2
 CUTOFF_HZ, CUTOFF_SLOPE = 6.0, 30.0
 """One-euro filter (Casiez 2012) of the expression: cut-off at rest, and what each unit per second adds to it."""
 SPEED_CUTOFF_HZ = 4.0
+STILL_CUTOFF_HZ = 1.0
+"""While the landmarks say that nothing moves."""
 SWAP_S = 0.6
 """How long a new estimate of the actor takes to replace the old one, so that nothing jumps."""
 
@@ -128,7 +130,7 @@ def follow(state: ActorState, frame: Frame, landmarks: Landmarks | None, actor: 
     state = replace(state, track=track, last_ns=frame.timestamp_ns, cut=state.cut or tracked.cut)
     fit = tracked.fit if trusted(tracked) else None
     if fit is not None:
-        state = _take_in(state, fit.performance.expression, actor, elapsed_s, frame.timestamp_ns)
+        state = _take_in(state, fit.performance.expression, tracked.calm, actor, elapsed_s, frame.timestamp_ns)
         status: Status = "tracked"
     else:
         status, strength = _absence(state, tracked, elapsed_s, frame.timestamp_ns)
@@ -146,11 +148,13 @@ def _warm_start(state: ActorState, actor: Actor) -> TrackState:
     return replace(state.track, last=None, usual=None, frames=0)
 
 
-def _take_in(state: ActorState, measured: np.ndarray, actor: Actor, elapsed_s: float, timestamp_ns: int) -> ActorState:
+def _take_in(
+    state: ActorState, measured: np.ndarray, calm: float, actor: Actor, elapsed_s: float, timestamp_ns: int
+) -> ActorState:
     """Filter, transfer, and come back from idle."""
     returning, another = state.strength <= 0.0, state.actor is not None and state.actor is not actor
     known = None if returning or another else state.expression
-    expression, speed = _one_euro(known, state.speed, measured, elapsed_s)
+    expression, speed = _one_euro(known, state.speed, measured, elapsed_s, calm)
     shown = transfer(actor.transfer, expression)
     jump = state.jump
     if jump is not None:
@@ -182,9 +186,12 @@ def _absence(state: ActorState, tracked: Tracked, elapsed_s: float, timestamp_ns
 
 
 def _one_euro(
-    last: np.ndarray | None, speed: np.ndarray | None, measured: np.ndarray, elapsed_s: float
+    last: np.ndarray | None, speed: np.ndarray | None, measured: np.ndarray, elapsed_s: float, calm: float
 ) -> tuple[Float32[np.ndarray, " 76"], Float32[np.ndarray, " 76"]]:
-    """Low-pass whose cut-off rises with the speed: still faces do not tremble, fast ones do not lag."""
+    """Low-pass whose cut-off rises with the speed: still faces do not tremble, fast ones do not lag.
+
+    `calm` says how far a change is noise although it is fast.
+    """
     measured = np.asarray(measured, np.float32)
     if last is None or speed is None or elapsed_s <= 0:
         return measured.copy(), np.zeros_like(measured)
@@ -192,7 +199,8 @@ def _one_euro(
     speed = np.asarray(speed + _share(SPEED_CUTOFF_HZ, elapsed_s) * (now - speed))
     # The faster of both: the smoothed speed alone would let the first frame of a blink lag.
     fastest = np.maximum(np.abs(speed), np.abs(now) * np.float32(0.5))
-    share = _share(CUTOFF_HZ + CUTOFF_SLOPE * fastest, elapsed_s)
+    cutoff_hz = CUTOFF_HZ + CUTOFF_SLOPE * fastest
+    share = _share(cutoff_hz + calm * (STILL_CUTOFF_HZ - cutoff_hz), elapsed_s)
     return (last + share * (measured - last)).astype(np.float32), speed.astype(np.float32)
 
 

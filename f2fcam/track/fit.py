@@ -61,6 +61,7 @@ class FitConfig:
     Attributes:
         color, landmark, prior: term weights; residuals are whitened.
         temporal: weight of the difference to the last frame's expression, in prior deviations.
+        still: how many times more that counts when the landmarks say that nothing moved.
         light_temporal: weight of the difference to the last frame's light.
         face_px: width in pixels to which the face is reduced, coarse to fine.
         steps: Gauss-Newton steps at each.
@@ -72,6 +73,7 @@ class FitConfig:
     landmark: float = 1.0
     prior: float = 1.5e-2
     temporal: float = 1.5e-2
+    still: float = 30.0
     light_temporal: float = 1e-2
     face_px: tuple[float, ...] = (90.0, 180.0)
     steps: tuple[int, ...] = (2, 2)
@@ -209,9 +211,13 @@ class FrameFitter:
         start: Performance,
         *,
         last: Performance | None = None,
+        calm: float = 0.0,
         steps: tuple[int, ...] | None = None,
     ) -> Fit:
-        """Minimise the energy from `start`; `last` is the frame before, for the temporal prior."""
+        """Minimise the energy from `start`; `last` is the frame before, for the temporal prior.
+
+        `calm`: how sure it is that the expression is still that of `last`, 0 to 1.
+        """
         steps = self.config.steps if steps is None else steps
         state = start
         for level, count in zip(levels, steps, strict=True):
@@ -222,7 +228,7 @@ class FrameFitter:
                     self._bend(state)
                     self._turn(state)
                     self._see(state, level)
-                state = self._gauss_newton(level, scaled, state, last)
+                state = self._gauss_newton(level, scaled, state, last, calm)
         return self._outcome(levels[-1], landmarks, state)
 
     def _targets(self, landmarks: Landmarks, level: Level) -> LandmarkTargets:
@@ -312,13 +318,13 @@ class FrameFitter:
         return residual.ravel(), jacobian
 
     def _gauss_newton(
-        self, level: Level, targets: LandmarkTargets, state: Performance, last: Performance | None
+        self, level: Level, targets: LandmarkTargets, state: Performance, last: Performance | None, calm: float
     ) -> Performance:
         """One IRLS Gauss-Newton step."""
         config, p = self.config, self._photometric
         self._place(state)
         rotation = state.camera_from_model.rotation.astype(np.float32)
-        diagonal, gradient = self._priors(state, last)
+        diagonal, gradient = self._priors(state, last, calm)
         residual, jacobian = self._landmark_system(targets, state, level.intrinsics)
         gradient[:82] += residual.astype(np.float32) @ jacobian
         landmark_normal = (jacobian.T @ jacobian).astype(np.float64)
@@ -355,7 +361,7 @@ class FrameFitter:
             (state.lighting + step[LIGHT].reshape(9, 3)).astype(np.float32),
         )
 
-    def _priors(self, state: Performance, last: Performance | None) -> tuple[np.ndarray, np.ndarray]:
+    def _priors(self, state: Performance, last: Performance | None, calm: float) -> tuple[np.ndarray, np.ndarray]:
         """Diagonal and gradient of the statistical and the temporal prior."""
         config = self.config
         diagonal, gradient = np.full(UNKNOWNS, 1e-6), np.zeros(UNKNOWNS)
@@ -364,7 +370,7 @@ class FrameFitter:
         gradient[EXPRESSION] += precision * (state.expression - self.person.neutral)
         diagonal[LIGHT] += 1e-4
         if last is not None:
-            pull = config.temporal / self.prior_sigma**2
+            pull = config.temporal * (1 + config.still * calm) / self.prior_sigma**2
             diagonal[EXPRESSION] += pull
             gradient[EXPRESSION] += pull * (state.expression - last.expression)
             diagonal[LIGHT] += config.light_temporal

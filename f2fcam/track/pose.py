@@ -23,6 +23,15 @@ def similarity(
     return scale, rotation, target_mean - scale * rotation @ source_mean
 
 
+def similarity_2d(source: Float[np.ndarray, "n 2"], goal: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
+    """The turn, scale and shift of the plane that take `source` to `goal` in least squares."""
+    middle, goal_middle = source.mean(axis=0), goal.mean(axis=0)
+    a, b = (source - middle) @ np.array([1, 1j]), (goal - goal_middle) @ np.array([1, 1j])
+    turn = (a.conj() @ b) / max((a.conj() @ a).real, 1e-12)
+    matrix = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    return np.column_stack([matrix, goal_middle - matrix @ middle])
+
+
 def pose_from_landmarks(
     points_model: Float[np.ndarray, "l 3"],
     xy: Float[np.ndarray, "l 2"],

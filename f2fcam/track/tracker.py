@@ -11,11 +11,12 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from f2fcam.face.state import Performance
 from f2fcam.track.fit import Fit, FrameFitter, face_pyramid
-from f2fcam.track.landmarks import Landmarks
+from f2fcam.track.landmarks import LEFT_BROW, LEFT_EYE, LIPS, RIGHT_BROW, RIGHT_EYE, STABLE, Landmarks
+from f2fcam.track.pose import similarity_2d
 
 TrackStatus = Literal["tracked", "occluded", "lost"]
 
@@ -33,6 +34,23 @@ BASELINE_FRAMES = 12
 LANDMARK_LIMIT = 4.0
 """Root mean square landmark distance, in deviations, past which the fit is wrong."""
 FIRST_STEPS = (8, 6)
+STILL_PERCENT = 0.45
+"""Root mean square motion of lips, lids and brows, in % of the eye distance, that is the detector's noise; speech is 1 to 9."""
+STILL_GREYS = 0.8
+"""Change of the most changed part of the face, in grey levels, that is the camera's noise."""
+GLANCE = 64
+"""Side in pixels of the small picture of the face in which changes are looked for."""
+FOLLOW_RATE = 0.3
+"""How fast the shape and the small picture that the present is compared with follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The face of late, smoothed: `shape`, the landmarks; `glance`, grey levels of the picture within `box` (x, y, side)."""
+
+    shape: Float[np.ndarray, "478 2"]
+    glance: Float32[np.ndarray, "64 64"]
+    box: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +63,7 @@ class TrackState:
         covered: names of the regions that were covered in the last picture.
         frames: trusted frames since the start or the last loss.
         thumbnail: the last picture, 32 x 18 grey, for cuts.
+        recent: what the face looked like of late.
     """
 
     last: Performance | None = None
@@ -52,16 +71,31 @@ class TrackState:
     covered: tuple[str, ...] = ()
     frames: int = 0
     thumbnail: Float[np.ndarray, "18 32"] | None = None
+    recent: Recent | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """One frame's outcome; `fit` is None when there was nothing to fit, `occluded` names the covered regions."""
+    """One frame's outcome.
+
+    Attributes:
+        fit: None when there was nothing to fit. occluded: names of the covered regions.
+        calm: how sure it is that the expression did not change, 0 to 1.
+    """
 
     status: TrackStatus
     fit: Fit | None = None
     occluded: tuple[str, ...] = ()
     cut: bool = False
+    calm: float = 0.0
+
+
+_STABLE = np.array(STABLE)
+_EXPRESSIVE = np.array(sorted({*LIPS, *LEFT_EYE, *RIGHT_EYE, *LEFT_BROW, *RIGHT_BROW}))
+
+
+_STABLE = np.array(STABLE)
+_EXPRESSIVE = np.array(sorted({*LIPS, *LEFT_EYE, *RIGHT_EYE, *LEFT_BROW, *RIGHT_BROW}))
 
 
 def thumbnail(rgb: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "18 32"]:
@@ -88,9 +122,10 @@ def track_step(
     if landmarks is None:
         return TrackState(usual=state.usual, thumbnail=small), Tracked("lost", cut=cut)
     last = None if cut else state.last
+    recent, calm = _calm(None if last is None else state.recent, rgb, landmarks)
     levels = face_pyramid(rgb, fitter.person.intrinsics, landmarks.xy[:468], fitter.config.face_px)
     start = fitter.initial(landmarks) if last is None else last
-    fit = fitter.fit(levels, landmarks, start, last=last, steps=FIRST_STEPS if last is None else None)
+    fit = fitter.fit(levels, landmarks, start, last=last, calm=calm, steps=FIRST_STEPS if last is None else None)
     if fit.status == "diverged" or fit.landmark_error > LANDMARK_LIMIT:
         fit = fitter.fit(levels, landmarks, fitter.initial(landmarks), steps=FIRST_STEPS)
         if fit.status == "diverged" or fit.landmark_error > LANDMARK_LIMIT:
@@ -99,8 +134,48 @@ def track_step(
     if covered:
         # The performance is not trusted, but the pose is where the next frame starts.
         held = fit.performance if last is None else replace(last, camera_from_model=fit.performance.camera_from_model)
-        return TrackState(held, usual, covered, state.frames, small), Tracked("occluded", fit, covered, cut)
-    return TrackState(fit.performance, usual, (), state.frames + 1, small), Tracked("tracked", fit, cut=cut)
+        return TrackState(held, usual, covered, state.frames, small, recent), Tracked("occluded", fit, covered, cut)
+    state = TrackState(fit.performance, usual, (), state.frames + 1, small, recent)
+    return state, Tracked("tracked", fit, cut=cut, calm=calm)
+
+
+def _calm(recent: Recent | None, rgb: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks) -> tuple[Recent, float]:
+    """What the face looks like now, and how sure it is that its expression is that of late.
+
+    Either the landmarks say so, where the head alone moved, or the picture, where nothing did.
+    """
+    now = landmarks.xy.astype(np.float64)
+    box = _box(rgb, now)
+    if recent is not None and max(abs(a - b) for a, b in zip(box, recent.box, strict=True)) < box[2] // 20:
+        box = recent.box
+    glance = _glance(rgb, box)
+    if recent is None:
+        return Recent(now, glance, box), 0.0
+    to_now = similarity_2d(recent.shape[_STABLE], now[_STABLE])
+    shape = recent.shape @ to_now[:, :2].T + to_now[:, 2]
+    apart = now[_EXPRESSIVE] - shape[_EXPRESSIVE]
+    percent = 100 * np.sqrt((apart**2).sum(axis=1).mean()) / max(landmarks.eye_distance, 1e-6)
+    calm = np.exp(-((percent / STILL_PERCENT) ** 2))
+    if box == recent.box:
+        changed = cv2.blur(np.abs(glance - recent.glance), (8, 8)).max()
+        calm = max(calm, np.exp(-((changed / STILL_GREYS) ** 2)))
+        glance = recent.glance + np.float32(FOLLOW_RATE) * (glance - recent.glance)
+    return Recent(shape + FOLLOW_RATE * (now - shape), glance, box), float(calm)
+
+
+def _box(rgb: UInt8[np.ndarray, "h w 3"], xy: Float[np.ndarray, "478 2"]) -> tuple[int, int, int]:
+    """A square around the face, as far as the picture reaches."""
+    low, high = xy[:468].min(axis=0), xy[:468].max(axis=0)
+    height, width = rgb.shape[:2]
+    side = int(min((high - low).max(), height, width))
+    x, y = ((low + high - side) / 2).astype(int)
+    return int(np.clip(x, 0, width - side)), int(np.clip(y, 0, height - side)), side
+
+
+def _glance(rgb: UInt8[np.ndarray, "h w 3"], box: tuple[int, int, int]) -> Float32[np.ndarray, "64 64"]:
+    x, y, side = box
+    small = cv2.resize(rgb[y : y + side, x : x + side], (GLANCE, GLANCE), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32).mean(axis=2)
 
 
 def _occlusion(state: TrackState, fit: Fit) -> tuple[np.ndarray, tuple[str, ...]]:
