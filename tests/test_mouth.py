@@ -21,7 +21,7 @@ from f2fcam.mouth import descriptor
 from f2fcam.mouth.aperture import APERTURES, PersonAperture, apertures
 from f2fcam.mouth.build import TrackedClip, build_databases
 from f2fcam.mouth.coverage import mouth_coverage
-from f2fcam.mouth.interior import COLUMNS, InsideMap, Rim, _inside_source, content, even_content
+from f2fcam.mouth.interior import COLUMNS, InsideMap, Rim, _inside_source, content, even_content, rim_coverage
 from f2fcam.mouth.light import colour_match, darkest, log_gain, shading_ratio
 from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
 from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE
@@ -400,3 +400,14 @@ def test_coverage_says_what_is_missing():
     assert poor.score < 0.4
     assert any("open wide" in text for text in poor.missing)
     assert mouth_coverage(np.zeros(0), np.zeros(0)).score < 0.2
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.6, 6.0])
+def test_lips_that_all_but_meet_leave_an_even_line(gap):
+    """No dots: along the mouth every column of pixels is covered alike, and a wide mouth as far as it is open."""
+    edges = np.full(COLUMNS, 20.3, np.float32), np.full(COLUMNS, 20.3 + gap, np.float32)
+    outline = Rim(np.array([[1.0, 0, 0], [0, 1, 0]]), 8.0, 52.0, *edges)
+    coverage = rim_coverage(outline, np.zeros((40, 60), np.uint8), (0, 0, 60, 40))
+    heights = coverage[:, 12:48].sum(axis=0) / 255
+    assert heights.min() > 0.3 and np.ptp(heights) < 0.15
+    assert heights.mean() == pytest.approx(gap + 1 if gap > 2 else 1.3, abs=0.9)

@@ -35,7 +35,7 @@ DARK_BELOW, DARK_FROM = 0.10, 0.35
 """Old over new height of an opening: below the one the inside is the cavity's darkness, above the other as retrieved."""
 SLIT_BELOW = 0.3
 """New over old height below which lips that all but meet shade what is left between them."""
-DARKNESS = 0.8
+DARKNESS, SLIT_SHADE = 0.8, 0.5
 _gaussian = np.exp(-0.5 * (np.arange(-6, 7) / 1.5) ** 2)
 SMOOTHING = _gaussian / _gaussian.sum()
 """Along an edge, columns."""
@@ -80,6 +80,19 @@ def opening_mask(placed: Placed, aperture: Aperture, drawn: Fragments) -> UInt8[
     cv2.fillPoly(mask, [corners], 255, lineType=cv2.LINE_8, shift=4)
     mask[drawn.triangle >= 0] = 0
     return mask
+
+
+def rim_coverage(
+    outline: Rim, mask: UInt8[np.ndarray, "h w"], region: tuple[int, int, int, int]
+) -> UInt8[np.ndarray, "h w"]:
+    """How much of each pixel (0..255) lies within the smoothed rim; lips that all but meet leave a thin, even line."""
+    along = np.linspace(outline.first, outline.last, COLUMNS)
+    edges = [np.column_stack([along, outline.upper]), np.column_stack([along, outline.lower])[::-1]]
+    to_pixels = outline.to_pixels
+    pixels = np.concatenate(edges) @ to_pixels[:, :2].T + to_pixels[:, 2] - np.array(region[:2]) - 0.5
+    coverage = np.zeros_like(mask)
+    cv2.fillPoly(coverage, [np.round(pixels * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
+    return coverage
 
 
 def rim(placed: Placed, aperture: Aperture, mask: UInt8[np.ndarray, "h w"], corner: tuple[int, int]) -> Rim:
@@ -359,7 +372,7 @@ def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_low
     missing = (np.float32(DARK_FROM) - height / max(wanted, np.float32(1))) / np.float32(DARK_FROM - DARK_BELOW)
     dark = min(max(missing, zero), one) * min(min(below, above) / np.float32(3), one)
     slit = one - max(wanted, zero) / (np.float32(SLIT_BELOW) * height)
-    dark = max(dark, min(max(slit, zero), one)) * np.float32(DARKNESS)
+    dark = max(dark * np.float32(DARKNESS), min(max(slit, zero), one) * np.float32(SLIT_SHADE))
     sx = maps[3, 0, 0] * along + maps[3, 0, 1] * down + maps[3, 0, 2]
     sy = maps[3, 1, 0] * along + maps[3, 1, 1] * down + maps[3, 1, 2]
     return sx, sy, dark

@@ -15,7 +15,7 @@ from numba import njit, types
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.mouth.aperture import Aperture, Placed
-from f2fcam.mouth.interior import Content, InsideMap, Rim, _inside_source, inside_map, opening_mask, rim
+from f2fcam.mouth.interior import Content, InsideMap, Rim, _inside_source, inside_map, opening_mask, rim, rim_coverage
 from f2fcam.mouth.light import (
     PICTURE,
     SHADING_LIMITS,
@@ -95,7 +95,8 @@ class PatchMaker:
         drawn = self._rasterizer.rasterize(new.points, self.aperture.triangles, intrinsics, region)
         mask = opening_mask(new, self.aperture, drawn)
         outline = rim(new, self.aperture, mask, (region[0], region[1]))
-        return Stage(new, luminance(new.normals, lighting), drawn, cv2.GaussianBlur(mask, (3, 3), 0), outline)
+        coverage = rim_coverage(outline, mask, region) if self.aperture.has_jaw else cv2.GaussianBlur(mask, (3, 3), 0)
+        return Stage(new, luminance(new.normals, lighting), drawn, coverage, outline)
 
     def make(self, stage: Stage, origin: Origin, displayed: Origin) -> Patch:
         """The patch that shows `origin`'s pixels on the stage; its colours meet those of the `displayed` frame."""
@@ -234,7 +235,7 @@ def _patch(
                     values[k] /= weight
             elif opening > 0:
                 opening = np.float32(1)
-            if triangle[y, x] < 0 and opening <= 0:
+            if weight <= 0 and opening <= 0:
                 alpha[y, x] = 0
                 rgb[y, x, 0] = rgb[y, x, 1] = rgb[y, x, 2] = 0
                 continue
