@@ -1,0 +1,115 @@
+"""`start` and what steers the running camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from f2fcam.cli.console import answer, err, out, plain
+from f2fcam.cli.options import Json, ProfileName, Profiles, configured_profiles
+
+
+def start(
+    profile: ProfileName,
+    profiles: Profiles = None,
+    source: Annotated[
+        Optional[str], typer.Option(help="webcam:0, a video file, or synthetic.", show_default=False)
+    ] = None,
+    sink: Annotated[
+        Optional[str],
+        typer.Option(help="auto, v4l2[:/dev/videoN], preview[:PORT], FILE.mp4 or null.", show_default=False),
+    ] = None,
+    size: Annotated[Optional[str], typer.Option(help="Output size, as in 1280x720.", show_default=False)] = None,
+    fps: Annotated[Optional[float], typer.Option(help="Output frames a second.", show_default=False)] = None,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C.")] = False,
+    seconds: Annotated[Optional[float], typer.Option(help="Stop after so long.", show_default=False)] = None,
+) -> None:
+    """Put the target on the air as a camera."""
+    from f2fcam.config import StartConfig, load_config, parse_size
+    from f2fcam.profile_store import find_profile
+
+    settings = load_config()
+    profiles = profiles or configured_profiles(settings)
+    defaults = settings.start
+    config = StartConfig(
+        profile=profile,
+        profiles=profiles.absolute() if profiles else None,
+        source=source or defaults.source,
+        sink=sink or defaults.sink,
+        size=parse_size(size or defaults.size),
+        fps=defaults.fps if fps is None else fps,
+        duration_s=seconds,
+    )
+    find_profile(profile, profiles)  # a wrong name shows before anything starts
+    if foreground:
+        from f2fcam import supervisor
+
+        raise typer.Exit(supervisor.start(config, announce=_announce))
+    from f2fcam.daemon import start_detached
+
+    device = start_detached(config)
+    err.print(
+        f"{profile} is on the air: {device}. End it with `f2fcam stop`."
+        if device
+        else "Still loading; see `f2fcam status`."
+    )
+
+
+def stop() -> None:
+    """End the running camera."""
+    _command("stop", "Stopped.")
+
+
+def status(as_json: Json = False) -> None:
+    """Say what the running camera does."""
+    from f2fcam.control import request
+
+    facts = request("status")
+    answer(
+        facts,
+        as_json,
+        "\n".join(f"{key:>12}  {plain(value)}" for key, value in facts.items() if value not in (None, [], {})),
+    )
+
+
+def switch(name: Annotated[str, typer.Argument(help="Another profile.", show_default=False)]) -> None:
+    """Put another target on the air."""
+    from f2fcam.control import request
+    from f2fcam.profile_store import checked_name, find_profile
+
+    checked_name(name)
+    profiles = request("status").get("profiles")
+    find_profile(name, Path(str(profiles)) if profiles else None)  # a wrong name shows before the engine is exchanged
+    _command("switch", f"{name} is on the air.", profile=name)
+
+
+def pause() -> None:
+    """Stop acting; the target idles."""
+    _command("pause", "Paused.")
+
+
+def resume() -> None:
+    """Act again."""
+    _command("resume", "Acting again.")
+
+
+def recalibrate() -> None:
+    """Learn the actor's relaxed face anew: look into the camera with a calm face."""
+    _command("recalibrate", "Keep a calm face for two seconds.")
+
+
+def _announce(event: str, what: str) -> None:
+    """What the camera in the foreground tells while it comes up."""
+    if event == "open":
+        err.print(f"Output: {what}", markup=False)
+    else:
+        err.print(f"{what} is on the air. End it with Ctrl-C.", markup=False)
+
+
+def _command(name: str, message: str, **arguments: str) -> None:
+    from f2fcam.control import request
+
+    request(name, **arguments)
+    out.print(message, markup=False)

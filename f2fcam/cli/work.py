@@ -1,0 +1,153 @@
+"""Commands that work on video files: `enroll`, `render`, `evaluate`, `bench`, `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from f2fcam.cli.console import answer, fields, out, progress_bars
+from f2fcam.cli.options import (
+    FramesChoice,
+    Json,
+    Look,
+    LookChoice,
+    ProfileName,
+    Profiles,
+    Range,
+    TargetFrames,
+    configured_profiles,
+    make_folder,
+    require_file,
+)
+
+
+def enroll(
+    video: Annotated[
+        Path,
+        typer.Argument(
+            help="A video of the target's face: 10 seconds or more are best, 2 the least.", show_default=False
+        ),
+    ],
+    name: Annotated[str, typer.Option("--name", help="What the profile is called.", show_default=False)],
+    myself: Annotated[bool, typer.Option("--self", help="I am the person in the video.")] = False,
+    consent: Annotated[
+        Optional[Path], typer.Option("--consent", help="TOML file with the person's consent.", show_default=False)
+    ] = None,
+    profiles: Profiles = None,
+    range_: Range = None,
+    as_json: Json = False,
+) -> None:
+    """Learn a target from a video."""
+    from f2fcam.config import load_config, parse_range
+    from f2fcam.profile_store import checked_name
+    from f2fcam.trust.consent import given_consent
+
+    checked_name(name)
+    require_file(video)
+    agreed = given_consent(myself, consent)
+    part = parse_range(range_)
+    profiles = profiles or configured_profiles(load_config())
+    from f2fcam.enroll import enroll_video
+
+    with progress_bars(quiet=as_json) as progress:
+        profile = enroll_video(video, name, agreed, profiles, part, progress)
+    facts = {"profile": profile.name, "directory": str(profile.directory), **profile.manifest.counts}
+    answer(facts, as_json, f"Enrolled {profile.name} from {video}: {profile.directory}")
+
+
+def render(
+    profile: ProfileName,
+    source: Annotated[Path, typer.Option("--source", help="The video that drives.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", help="The video to write.", show_default=False)],
+    profiles: Profiles = None,
+    range_: Range = None,
+    target_frames: FramesChoice = TargetFrames.loop,
+    appearance: LookChoice = Look.video,
+    as_json: Json = False,
+) -> None:
+    """Act a target with a video, frame by frame, into a file."""
+    from f2fcam.config import load_config, parse_range
+
+    part = parse_range(range_)
+    require_file(source)
+    profiles = profiles or configured_profiles(load_config())
+    from f2fcam.profile_store import open_profile
+    from f2fcam.render_file import render_video
+
+    enrolled = open_profile(profile, profiles)
+    with progress_bars(quiet=as_json) as progress:
+        done = render_video(enrolled, source, output, part, target_frames.value, appearance.value, progress)
+    answer({"output": str(output), **fields(done)}, as_json, f"Wrote {output}")
+
+
+def evaluate(
+    video: Annotated[Path, typer.Argument(help="A video of one person.", show_default=False)],
+    enroll_range: Annotated[Optional[str], typer.Option("--enroll", help="Part that is enrolled, A:B.")] = None,
+    test_range: Annotated[Optional[str], typer.Option("--test", help="Part that drives, A:B.")] = None,
+    source: Annotated[Optional[Path], typer.Option("--source", help="Another video that drives.")] = None,
+    folder: Annotated[Optional[Path], typer.Option("--output", help="Folder for the numbers and pictures.")] = None,
+    target_frames: FramesChoice = TargetFrames.loop,
+    appearance: LookChoice = Look.video,
+    as_json: Json = False,
+) -> None:
+    """Measure how close the acted target comes to the truth."""
+    from f2fcam.config import parse_range
+
+    enrolled, tested = parse_range(enroll_range, "--enroll"), parse_range(test_range, "--test")
+    require_file(video)
+    if source is not None:
+        require_file(source)
+    if folder is not None:
+        make_folder(folder)
+    from f2fcam.evaluate import evaluate_video
+
+    result = evaluate_video(
+        video,
+        enrolled,
+        tested,
+        source=source,
+        target_frames=target_frames.value,
+        appearance=appearance.value,
+        folder=folder,
+    )
+    answer(result, as_json, str(result["summary"]))
+
+
+def bench(
+    as_json: Json = False,
+    profiles: Profiles = None,
+    size: Annotated[str, typer.Option(help="Output size.")] = "1280x720",
+    source: Annotated[
+        Optional[Path], typer.Option("--source", help="The video that drives.", show_default=False)
+    ] = None,
+    profile: Annotated[str, typer.Option("--profile", help="Name of the enrolled target.")] = "alice",
+    log: Annotated[
+        Optional[Path], typer.Option("--log", help="CSV file with every frame's times.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure the speed of every stage."""
+    from f2fcam.config import checked_size, load_config, parse_size
+
+    picture = checked_size(parse_size(size))
+    if source is not None:
+        require_file(source)
+    profiles = profiles or configured_profiles(load_config())
+    from f2fcam.bench import run_bench
+    from f2fcam.benchmark.tables import tables
+
+    with progress_bars(as_json) as progress:
+        result = run_bench(profile=profile, profiles=profiles, size=picture, source=source, log=log, progress=progress)
+    for table in [] if as_json else tables(result):
+        out.print(table)
+    answer(result, as_json, str(result["summary"]))
+
+
+def verify(clip: Annotated[Path, typer.Argument(help="A video.", show_default=False)], as_json: Json = False) -> None:
+    """Say whether a video was made by f2fcam."""
+    require_file(clip)
+    from f2fcam.trust.verify import verify_clip
+
+    found = fields(verify_clip(clip))
+    answer(found, as_json, str(found.get("summary", found)))
