@@ -12,12 +12,11 @@ from f2fcam.enrolled_clip import EnrolledClip
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance
+from f2fcam.mouth.coverage import clip_coverage
 from f2fcam.overlay import fit_picture, texture_picture
 from f2fcam.playback import Playback
 from f2fcam.profile import PREVIEW, REPORT, STATUSES, TARGET, TEXTURE, TrackedFrames
 from f2fcam.report import Curve, Picture, Report, jpeg, page, png
-from f2fcam.track.landmarks import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER, Landmarks
-from f2fcam.track.neutral import lip_gap
 from f2fcam.track.person import PersonEstimate
 from f2fcam.track.scan import Scan, Shot
 
@@ -55,7 +54,7 @@ def write_pictures(
         times_s=clip.frames.time_s,
         statuses=[_word(code) for code in clip.frames.status],
         curves=_curves(clip),
-        coverage=_coverage(seen, shot),
+        mouths=clip_coverage(clip.frames.landmarks, clip.depth, clip.usable),
         rejected=_rejected(clip, seen, shot),
         playback=_played(playback),
         transitions=_transitions(playback),
@@ -126,16 +125,6 @@ def _curves(clip: EnrolledClip) -> list[Curve]:
         Curve("Landmark error", "deviations", error, "1 is what the landmarks' own spread explains"),
         Curve("Head turn", "degrees", np.where(clip.usable, turn, np.nan), "away from the camera"),
     ]
-
-
-def _coverage(seen: Scan, shot: Shot) -> np.ndarray:
-    found = [s.landmarks for s in seen.seen[shot.start : shot.stop]]
-    return np.array([(lip_gap(lm), _mouth_width(lm)) for lm in found if lm is not None]).reshape(-1, 2)
-
-
-def _mouth_width(landmarks: Landmarks) -> float:
-    apart = landmarks.points[LEFT_MOUTH_CORNER] - landmarks.points[RIGHT_MOUTH_CORNER]
-    return float(np.linalg.norm(apart) / max(landmarks.eye_distance, 1e-6))
 
 
 def _played(playback: Playback) -> str:

@@ -170,9 +170,19 @@ def load_profile(directory: Path, *, model_hash: str | None = None, today: datet
         directory=directory,
         manifest=manifest,
         person=_read(directory / PERSON, person_from),
-        frames=_read(directory / FRAMES, _frames),
-        **{g: _read(directory / f"{g}.npz", dict) for g in GROUPS if f"{g}.npz" in manifest.files},
+        frames=read_frames(directory),
+        **{g: read_group(directory, g) for g in GROUPS if f"{g}.npz" in manifest.files},
     )
+
+
+def read_frames(directory: Path) -> TrackedFrames:
+    """The fit of every frame; verify the profile first."""
+    return _read(directory / FRAMES, _frames)
+
+
+def read_group(directory: Path, group: str) -> dict[str, np.ndarray]:
+    """The arrays of one of `GROUPS`; verify the profile first."""
+    return _read(directory / f"{group}.npz", dict)
 
 
 def verify_profile(directory: Path) -> Manifest:

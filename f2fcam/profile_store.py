@@ -32,6 +32,7 @@ from f2fcam.profile import (
     GROUPS,
     MANIFEST,
     PERSON,
+    REQUIRED,
     FileRecord,
     Manifest,
     Profile,
@@ -87,8 +88,8 @@ def search_path(profiles: Path | None) -> list[Path]:
 def find_profile(name: str, profiles: Path | None = None) -> Path:
     """The folder of the profile; `ProfileError` if there is none, with the names that there are."""
     checked_name(name)
-    if profiles is not None and not profiles.is_dir():
-        raise ConfigError(f"The folder {profiles} does not exist.", hint="Check the path given to --profiles.")
+    if profiles is not None:
+        require_folder(profiles)
     for root in search_path(profiles):
         _recover(root, name)
         if (root / name).is_dir():
@@ -98,6 +99,13 @@ def find_profile(name: str, profiles: Path | None = None) -> Path:
         f"There is no profile {name!r}; there are: {known}.",
         hint=f"See `f2fcam profile list`, or enrol it: `f2fcam enroll VIDEO --name {name} --self`.",
     )
+
+
+def require_folder(profiles: Path) -> None:
+    """`ConfigError` where profiles are looked for in a folder that is none."""
+    if not profiles.is_dir():
+        what = f"{profiles} is not a folder." if profiles.exists() else f"The folder {profiles} does not exist."
+        raise ConfigError(what, hint="Check --profiles DIR, or `profiles` in the settings file.")
 
 
 def open_profile(name: str, profiles: Path | None = None, *, model_hash: str | None = None) -> Profile:
@@ -121,7 +129,8 @@ def list_profiles(profiles: Path | None = None) -> list[Entry]:
     found: dict[str, Entry] = {}
     for root in search_path(profiles):
         for directory in sorted(root.iterdir()) if root.is_dir() else []:
-            if directory.is_dir() and not directory.name.startswith(".") and directory.name not in found:
+            looks_like_one = any((directory / file).exists() for file in (MANIFEST, *REQUIRED))
+            if looks_like_one and not directory.name.startswith(".") and directory.name not in found:
                 found[directory.name] = _entry(directory, bundled=root == package_profiles())
     return sorted(found.values(), key=lambda entry: entry.name)
 
@@ -149,12 +158,14 @@ def delete_profile(name: str, profiles: Path | None = None) -> Path:
     return directory
 
 
-def export_profile(name: str, output: Path, profiles: Path | None = None) -> Path:
-    """Write a verified profile into one zip file."""
+def export_profile(name: str, output: Path, profiles: Path | None = None, *, replace: bool = False) -> Path:
+    """Write a verified profile into one zip file; `ConfigError` where there is one, unless it is to be replaced."""
     directory = find_profile(name, profiles)
     manifest = verify_profile(directory)
     if output.is_dir():
         output = output / f"{name}.zip"
+    if output.exists() and not replace:
+        raise ConfigError(f"{output} is there already.", hint="Give --force to replace it, or another name.")
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     with explained(output):
         try:

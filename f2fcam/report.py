@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from f2fcam.mouth.coverage import IMPOSSIBLE, OPENINGS, WIDTHS, Coverage, coverage_line, reach
+
 JPEG_QUALITY = 86
 LONG_LIST = 40
 """Longer lists of transitions are folded away."""
@@ -43,7 +45,7 @@ class Report:
         facts: name -> value, for the head of the page.
         keyframes: what was bundled, with the fit beside it.
         times_s: of the curves' values. statuses: of the same frames.
-        coverage: mouth opening and width of every frame, in eye distances: which mouths the clip has.
+        mouths: which mouths the clip has.
         rejected: what was not used, and why.
         playback: how the clip goes on for ever. transitions: kind, from, to, and the change against its limit.
     """
@@ -55,7 +57,7 @@ class Report:
     times_s: Float[np.ndarray, " n"]
     statuses: list[str]
     curves: list[Curve]
-    coverage: Float[np.ndarray, "n 2"]
+    mouths: Coverage
     rejected: list[tuple[str, str]] = field(default_factory=list)
     playback: str = ""
     transitions: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -81,9 +83,9 @@ def page(report: Report) -> str:
         f"picture, the fitted surface over it, and the re-rendered model.</p>"
         f"{_pictures(report.keyframes, 'keyframes')}</section>"
         f"<section><h2>Tracking</h2>{curves}</section>"
-        f"<section><h2>Mouths in the clip</h2><p>Each dot is a frame. Where there are no dots the mouth is made from its "
-        f"nearest neighbours: a clip with more talking, laughing and wide vowels does better.</p>"
-        f"{_scatter(report.coverage)}</section>"
+        f"<section><h2>Mouths in the clip</h2><p>{html.escape(coverage_line(report.mouths))}.</p>"
+        f"{_mouths(report.mouths)}<p>Each dot is a frame, each circle a mouth that is wanted: filled where the clip shows "
+        f"enough of it, dashed where it is made from its nearest neighbours.</p></section>"
         f"<section><h2>Playing on for ever</h2><p>{html.escape(report.playback)}</p>{_transitions(report)}</section>"
         f"<section><h2>Not used</h2>{rejected}</section>"
         f"</main></body></html>\n"
@@ -166,22 +168,39 @@ def _transitions(report: Report) -> str:
     return f"{note}<details{opened}><summary>{count}</summary><table>{head}{rows}</table></details>"
 
 
-def _scatter(points: np.ndarray) -> str:
-    points = points[np.isfinite(points).all(axis=1)]
-    if not len(points):
+def _mouths(mouths: Coverage) -> str:
+    """Frames and wanted mouths over lip gap (across) and width (up)."""
+    seen = np.isfinite(mouths.opening) & np.isfinite(mouths.width)
+    if not seen.any():
         return "<p>No mouth was seen.</p>"
-    every = max(1, len(points) // 2000)
-    low = np.minimum(points.min(axis=0), [0.0, points[:, 1].min()])
-    span = np.maximum(np.ptp(np.vstack([points, low]), axis=0), 1e-3) * 1.08
+    opening, width = mouths.opening[seen], mouths.width[seen]
+    right = max(OPENINGS[-1] + 0.09, float(np.quantile(opening, 0.998)))
+    high = max(WIDTHS[-1] + 0.06, float(np.abs(width).max()))
+    across, up = 900.0 / (right + 0.05), 130.0 / high
+    circles = ""
+    for o, gap in enumerate(OPENINGS):
+        for w, change in enumerate(WIDTHS):
+            if (gap, change) not in IMPOSSIBLE:
+                rx, ry = reach(gap)
+                kind = "enough" if mouths.covered[o, w] else "rare"
+                circles += (
+                    f'<ellipse class="{kind}" cx="{90 + across * (gap + 0.04):.1f}" cy="{150 - up * change:.1f}"'
+                    f' rx="{across * rx:.1f}" ry="{up * ry:.1f}"/>'
+                )
+    every = max(1, len(opening) // 2000)
     dots = "".join(
-        f'<circle cx="{60 + 920 * (x - low[0]) / span[0]:.1f}" cy="{270 - 250 * (y - low[1]) / span[1]:.1f}" r="3"/>'
-        for x, y in points[::every]
+        f'<circle cx="{90 + across * (x + 0.04):.1f}" cy="{150 - up * y:.1f}" r="3"/>'
+        for x, y in zip(opening[::every], width[::every], strict=True)
     )
-    return (
-        f'<svg class="scatter" viewBox="0 0 1000 310"><line x1="55" y1="275" x2="990" y2="275"/>'
-        f'<line x1="55" y1="275" x2="55" y2="10"/>{dots}<text x="520" y="303">opening</text>'
-        f'<text x="-140" y="30" transform="rotate(-90)">width</text></svg>'
+    sides = "".join(
+        f'<text class="side" x="80" y="{155 - up * change:.1f}">{word}</text>'
+        for change, word in zip(WIDTHS, ("rounded", "relaxed", "spread"), strict=True)
     )
+    below = "".join(
+        f'<text x="{90 + across * (gap + 0.04):.1f}" y="303">{word}</text>'
+        for gap, word in ((OPENINGS[0], "shut"), (OPENINGS[2], "open"), (OPENINGS[-1], "wide open"))
+    )
+    return f'<svg class="mouths" viewBox="0 0 1000 312">{circles}{dots}{sides}{below}</svg>'
 
 
 _STYLE = (
@@ -200,8 +219,9 @@ _STYLE = (
     ".curve{margin-bottom:22px}.curve figcaption b{color:var(--ink)}.curve p{display:flex;justify-content:space-between;"
     "color:var(--dim);font-size:12px;margin:2px 0}.curve svg{width:100%;height:150px;background:var(--paper);border-radius:8px;"
     "margin-top:6px}path{fill:none;stroke:var(--line);stroke-width:1.6;vector-effect:non-scaling-stroke}"
-    "rect{fill:#d9772955}.lost{fill:#c0392b66}.scatter{width:100%}.scatter circle{fill:var(--line);opacity:.5}"
-    ".scatter line{stroke:var(--dim)}.scatter text{fill:var(--dim);font-size:15px;text-anchor:middle}"
+    "rect{fill:#d9772955}.lost{fill:#c0392b66}.mouths{width:100%}.mouths circle{fill:var(--line);opacity:.5}"
+    ".mouths text{fill:var(--dim);font-size:15px;text-anchor:middle}.mouths .side{text-anchor:end}"
+    ".enough{fill:#2f9e6e2e;stroke:#2f9e6e}.rare{fill:none;stroke:#d97729;stroke-width:2;stroke-dasharray:5 5}"
     "table{border-collapse:collapse;width:100%}td{border-top:1px solid var(--rule);padding:8px 14px 8px 0;"
     "vertical-align:top}td:first-child{white-space:nowrap;font-weight:600}th{text-align:left;color:var(--dim);"
     "font-size:13px;font-weight:400}summary{cursor:pointer;font-weight:600;margin-bottom:8px}"

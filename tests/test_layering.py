@@ -20,8 +20,9 @@ LAYERS = (
     ("render",),
     ("synthetic", "trust", "capture", "publish", "panel"),
     ("profile", "profile_store"),
-    ("track", "transfer", "audio", "report", "overlay"),
+    ("track", "transfer", "audio", "overlay"),
     ("mouth", "playback", "transitions", "nearest_pose", "speech"),
+    ("report",),
     ("reenact",),
     (
         "source_person",

@@ -7,8 +7,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from f2fcam.cli.console import answer, err, out, plain
+from f2fcam.cli.console import err, out, print_json
 from f2fcam.cli.options import Json, ProfileName, Profiles, configured_profiles
+from f2fcam.cli.tables import status_table
 
 
 def start(
@@ -67,11 +68,10 @@ def status(as_json: Json = False) -> None:
     from f2fcam.control import request
 
     facts = request("status")
-    answer(
-        facts,
-        as_json,
-        "\n".join(f"{key:>12}  {plain(value)}" for key, value in facts.items() if value not in (None, [], {})),
-    )
+    if as_json:
+        print_json(facts)
+    else:
+        out.print(status_table(facts))
 
 
 def switch(name: Annotated[str, typer.Argument(help="Another profile.", show_default=False)]) -> None:

@@ -39,22 +39,15 @@ def fields(value: Any) -> dict[str, Any]:
     return dataclasses.asdict(value)
 
 
-def plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {plain(inner)}" for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return "x".join(str(item) for item in value) if len(value) == 2 else ", ".join(plain(item) for item in value)
-    return str(value)
-
-
 class _Bars:
-    """A bar per stage, on stderr."""
+    """A bar per stage, on stderr; none before the first stage."""
 
     def __init__(self, bars: Any) -> None:
         self._bars, self._task = bars, None
 
     def stage(self, name: str) -> Callable[[int, int], None]:
-        self._finish()
+        self._bars.start()
+        self.finish()
         task = self._task = self._bars.add_task(name, total=None)
 
         def report(done: int, total: int) -> None:
@@ -65,10 +58,16 @@ class _Bars:
     def note(self, text: str) -> None:
         self._bars.console.print(text, markup=False)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """The stage is over."""
         if self._task is not None:
             total = self._bars.tasks[self._task].total or 1
             self._bars.update(self._task, completed=total, total=total)
+
+    def forget(self) -> None:
+        """The stage failed; where nothing of it was done, the error alone says so."""
+        if self._task is not None and not self._bars.tasks[self._task].completed:
+            self._bars.update(self._task, visible=False)
 
 
 @contextmanager
@@ -82,7 +81,16 @@ def progress_bars(quiet: bool = False) -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err) as bars:
-        drawn = _Bars(bars)
+    bars = Progress(*columns, console=err)
+    drawn = _Bars(bars)
+    try:
         yield drawn
-        drawn._finish()
+        drawn.finish()
+    except BaseException:
+        drawn.forget()
+        raise
+    finally:
+        if any(task.visible for task in bars.tasks):
+            bars.stop()
+        else:
+            bars.live.stop()

@@ -50,11 +50,17 @@ def enroll(
     part = parse_range(range_)
     profiles = profiles or configured_profiles(load_config())
     from f2fcam.enroll import enroll_video
+    from f2fcam.mouth.coverage import coverage_line, profile_coverage
 
     with progress_bars(quiet=as_json) as progress:
         profile = enroll_video(video, name, agreed, profiles, part, progress)
     facts = {"profile": profile.name, "directory": str(profile.directory), **profile.manifest.counts}
-    answer(facts, as_json, f"Enrolled {profile.name} from {video}: {profile.directory}")
+    message = f"Enrolled {profile.name} from {video}: {profile.directory}"
+    mouths = profile_coverage(profile.frames, profile.enrolment)
+    if mouths is not None:
+        facts |= {"mouth_coverage": round(mouths.score, 2), "record_more": list(mouths.missing)}
+        message += f"\nMouths: {coverage_line(mouths)}."
+    answer(facts, as_json, message)
 
 
 def render(
