@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from f2fcam.errors import InputError
+from f2fcam.errors import ConfigError, InputError
 from f2fcam.evaluation.clip import Clip, PictureStore, Rendering, Tap, detected_clip, read_clip, rows_of
 from f2fcam.evaluation.floor import reencoded_mouth_percent, same_mouth_percent
 from f2fcam.evaluation.measure import (
@@ -246,7 +246,7 @@ def _clips(video: Path, enroll_range: Range | None, test_range: Range | None, so
         end = float(clip.time_s[-1]) + 1 / clip.fps
         enroll_range, test_range = enroll_range or (0.0, end / 2), test_range or (end / 2, end)
         if enroll_range[0] < test_range[1] and test_range[0] < enroll_range[1]:
-            raise InputError(
+            raise ConfigError(
                 "The ranges for enrolment and test overlap, so nothing is held out.",
                 hint="Give ranges that do not overlap: --enroll 0:10 --test 10:20.",
             )

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from f2fcam import cli, profile_store
+from f2fcam.cli import console
+from f2fcam.cli.tables import status_table
 from f2fcam.errors import DeviceError
 from tests.profiles import make_profile
 from tests.videos import write_clip
@@ -128,6 +130,8 @@ def test_render_passes_everything_on(video: Path, tmp_path: Path, monkeypatch: p
     assert cli.run([*line, "--target-frames", "nearest-pose", "--appearance", "model", "--range", ":2"]) == 0
     (arguments, _) = render.calls[0]
     assert arguments[:6] == (("opened", "alice", None), video, tmp_path / "o.mp4", (0.0, 2.0), "nearest-pose", "model")
+    assert render.calls[0][1]["causal"] is False
+    assert cli.run([*line, "--causal"]) == 0 and render.calls[1][1]["causal"] is True
     assert cli.run([*line, "--appearance", "cartoon"]) == 2
 
 
@@ -209,8 +213,13 @@ def test_profile_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert json.loads(capsys.readouterr().out)["consent"]["subject"] == "Alice"
     assert cli.run(["profile", "show", "bob", *where]) == 0
     assert cli.run(["profile", "export", "bob", str(tmp_path / "a.zip"), *where]) == 0
+    capsys.readouterr()
+    assert cli.run(["profile", "export", "bob", str(tmp_path / "a.zip"), *where]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert cli.run(["profile", "export", "bob", str(tmp_path / "a.zip"), "--force", *where]) == 0
     assert cli.run(["profile", "delete", "bob", *where]) == 0
     assert cli.run(["profile", "show", "bob", *where]) == 4
+    assert cli.run(["profile", "list", "--profiles", str(tmp_path / "nowhere")]) == 2
     assert cli.run(["profile", "import", str(tmp_path / "a.zip"), *where]) == 0
     assert cli.run(["profile", "show", "bob", *where]) == 0
 
@@ -270,3 +279,18 @@ def test_verify(tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str])
         assert cli.run(["verify", str(tmp_path / "b.mp4"), "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
         assert (found["made_by_f2fcam"], found["label"], found["badge_seen"] == 5) == (True, not badge, badge)
+
+
+def test_status_is_laid_out_for_people(capsys: pytest.CaptureFixture[str]):
+    facts = {
+        "state": "running", "uptime_s": 75.0, "profile": "alice", "source": "webcam:0", "sink": "v4l2",
+        "device": "F2F Camera", "size": [1280, 720], "badge": "AI MODIFIED", "tracking": "tracked", "faces": 2, "actor": "done",
+        "fps": {"engine": 29.7, "output": 30.0}, "latency_ms": {"p50": 41.0, "p95": 55.5}, "drops": {"track": 3}, "frames": 2250,
+        "restarts": 1, "reasons": [{"time": 1.0, "reason": "the engine was killed"}], "pid": 12, "engine_pid": 13,
+        "stages_ms": {"track": {"p50": 9.1, "p95": 12.0}, "idle": {"p50": None, "p95": None}},
+    }  # fmt: skip
+    console.out.print(status_table(facts))
+    shown = capsys.readouterr().out
+    for text in ("running", "alice", "F2F Camera", "1280", "AI MODIFIED", "30.0", "41", "the engine was killed", "9.1"):
+        assert text in shown
+    assert "{" not in shown and "None" not in shown

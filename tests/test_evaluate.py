@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from f2fcam import evaluate
-from f2fcam.errors import InputError
+from f2fcam.errors import ConfigError, InputError
 from f2fcam.evaluate import compare, evaluate_video, mapped, plain, puppet_renderer
 from f2fcam.evaluation.clip import Clip, PictureStore, Rendering, Tap, detected_clip
 from f2fcam.evaluation.measure import Subject, TargetLooks, looped, measure, nearest_mouth, unmodified
@@ -173,7 +173,7 @@ def test_pictures_of_two_sizes_are_refused():
 
 def test_ranges_that_overlap_hold_nothing_out(actor, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "read_clip", lambda path, range_s=None: actor.clip)
-    with pytest.raises(InputError, match="overlap"):
+    with pytest.raises(ConfigError, match="overlap"):
         evaluate_video(tmp_path / "clip.mp4", (0, 3), (2, 4), renderer=puppet_renderer)
     with pytest.raises(InputError, match="no picture"):
         evaluate_video(tmp_path / "clip.mp4", (0, 2.4), (60, 70), renderer=puppet_renderer)

@@ -398,7 +398,7 @@ def test_coverage_says_what_is_missing():
     assert rich.score > 0.95 and rich.missing == ()
     poor = mouth_coverage(np.abs(rng.normal(0, 0.01, 400)), 0.6 + rng.normal(0, 0.01, 400))
     assert poor.score < 0.4
-    assert any("open wide" in text for text in poor.missing)
+    assert any("wide-open" in text for text in poor.missing)
     assert mouth_coverage(np.zeros(0), np.zeros(0)).score < 0.2
 
 

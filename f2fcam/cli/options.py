@@ -26,6 +26,9 @@ Profiles = Annotated[Optional[Path], typer.Option("--profiles", help="Where prof
 Range = Annotated[Optional[str], typer.Option("--range", help="Part of the video in seconds, A:B.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 FramesChoice = Annotated[TargetFrames, typer.Option("--target-frames", help="Which of the target's frames are shown.")]
+Causal = Annotated[
+    bool, typer.Option("--causal", help="Learn the actor on the way, as before a camera, instead of beforehand.")
+]
 LookChoice = Annotated[Look, typer.Option("--appearance", help="The target's own pixels, or the paper's plain model.")]
 
 

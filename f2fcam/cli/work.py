@@ -9,6 +9,7 @@ import typer
 
 from f2fcam.cli.console import answer, fields, out, progress_bars
 from f2fcam.cli.options import (
+    Causal,
     FramesChoice,
     Json,
     Look,
@@ -71,6 +72,7 @@ def render(
     range_: Range = None,
     target_frames: FramesChoice = TargetFrames.loop,
     appearance: LookChoice = Look.video,
+    causal: Causal = False,
     as_json: Json = False,
 ) -> None:
     """Act a target with a video, frame by frame, into a file."""
@@ -84,7 +86,9 @@ def render(
 
     enrolled = open_profile(profile, profiles)
     with progress_bars(quiet=as_json) as progress:
-        done = render_video(enrolled, source, output, part, target_frames.value, appearance.value, progress)
+        done = render_video(
+            enrolled, source, output, part, target_frames.value, appearance.value, progress, causal=causal
+        )
     answer({"output": str(output), **fields(done)}, as_json, f"Wrote {output}")
 
 
@@ -96,6 +100,7 @@ def evaluate(
     folder: Annotated[Optional[Path], typer.Option("--output", help="Folder for the numbers and pictures.")] = None,
     target_frames: FramesChoice = TargetFrames.loop,
     appearance: LookChoice = Look.video,
+    causal: Causal = False,
     as_json: Json = False,
 ) -> None:
     """Measure how close the acted target comes to the truth."""
@@ -116,6 +121,7 @@ def evaluate(
         source=source,
         target_frames=target_frames.value,
         appearance=appearance.value,
+        causal=causal,
         folder=folder,
     )
     answer(result, as_json, str(result["summary"]))
