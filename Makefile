@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml tools/setup.sh
 
 # The address to watch at is printed; make demo SECONDS=20 stops by itself.
 demo: $(STAMP)
+	$(BIN)/f2fcam warmup
 	$(BIN)/f2fcam start --profile alice --source synthetic --sink preview --foreground $(DEMO_ARGS)
 
 # Kernels are compiled once before, not by every worker for itself.

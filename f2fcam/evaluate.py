@@ -132,7 +132,7 @@ def compare(driving: Subject, renderings: dict[str, Rendering], target: Subject,
     }
     result: dict[str, Any] = {"renderings": numbers}
     if held_out and "unmodified" in numbers:
-        own = numbers.get("f2fcam", numbers["puppet"])["error"]
+        own = numbers["f2fcam"]["error"]
         naive, plain_frame = numbers["puppet"]["error"], numbers["unmodified"]["error"]
         result["ratio_to_unmodified"] = {
             "mouth_error": own["mouth_percent"] / plain_frame["mouth_percent"],
