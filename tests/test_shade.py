@@ -81,7 +81,8 @@ def test_uncertain_vertices_show_albedo_times_light_encoded() -> None:
     albedo = random.uniform(0.02, 0.9, (300, 3)).astype(np.float32)
     confidence = random.choice([0.0, 0.25, 1.0], 300).astype(np.float32)
     out = np.full((300, 4), np.nan, np.float32)
-    shade_uncertain(sparse.identity(300, np.float32, format="csr"), normals, albedo, lighting, confidence, out)
+    operator, rows = sparse.identity(300, np.float32, format="csr"), np.arange(300, dtype=np.int32)
+    shade_uncertain(operator, rows, normals, albedo, lighting, confidence, out)
     share = 1 - confidence[:, None]
     expected = 255 * srgb_encode(albedo * (sh_basis(normals.astype(np.float64)) @ lighting))
     np.testing.assert_allclose(out[:, 3:], share, atol=1e-6)

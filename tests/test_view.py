@@ -174,3 +174,17 @@ def test_both_meshes_are_carried_and_projected_and_gains_fade_by_weight(model: F
         np.testing.assert_allclose(pixels, CAMERA.project(points), atol=1e-2)
     np.testing.assert_allclose(gain, 1 + weight * (operator @ coarse[:, 6] - 1), atol=1e-3)
     np.testing.assert_array_equal(gain[:10], 1)
+
+
+def test_what_is_drawn_has_no_cracks_and_keeps_the_rims(model: FaceModel, workspace: Workspace) -> None:
+    for skin in workspace.skins.values():
+        triangles = skin.mesh.triangles
+        sides = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+        edges, uses = np.unique(sides, axis=0, return_counts=True)
+        assert uses.max() == 2
+        for name, rim in skin.rims.items():
+            np.testing.assert_array_equal(skin.mesh.rows[rim], model.loops[name])
+        border = set(skin.mesh.rows[np.unique(edges[uses == 1])].tolist())
+        assert border <= set(np.concatenate(list(model.loops.values())).tolist())
+    assert len(workspace.skins["model"].mesh.triangles) == 106_240
+    assert len(workspace.skins["video"].mesh.triangles) < 60_000

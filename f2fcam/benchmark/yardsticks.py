@@ -97,18 +97,18 @@ def solver_product() -> Measured:
 def model_evaluation(target: view.TargetView, workspace: view.Workspace) -> Measured:
     """Both meshes of a frame, level 0 to level 2 and projected, against reading basis and operator and writing them."""
     camera, expression = target.person.intrinsics, target.performance.expression
-    operator, basis = workspace.operator, workspace.expressions.reshape(-1)
-    out = np.empty((len(workspace.face_weight), 11), np.float32)
+    skin, basis = workspace.skins["video"], workspace.expressions.reshape(-1)
+    operator, out = skin.mesh.operator, np.empty((len(skin.mesh.rows), 11), np.float32)
 
     def touch() -> None:
-        for _ in range(2):
-            _read(basis)
+        _read(basis)
         _read(operator.data)
         _read_indices(operator.indices)
         out.fill(0)
 
-    moved = 2 * basis.nbytes + operator.data.nbytes + operator.indices.nbytes + out.nbytes
-    return Measured(best_ms(lambda: view._surfaces(target, expression, camera, workspace)), best_ms(touch), moved / 1e6)
+    moved = basis.nbytes + operator.data.nbytes + operator.indices.nbytes + out.nbytes
+    best = best_ms(lambda: view._surfaces(target, expression, camera, skin, workspace))
+    return Measured(best, best_ms(touch), moved / 1e6)
 
 
 @njit("void(f4[:,::1], i4[:,::1], i4[:,::1], f4[:,::1], f4[:,:,::1])", nogil=True, cache=True, fastmath=True)

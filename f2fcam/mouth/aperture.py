@@ -233,6 +233,7 @@ class PersonAperture:
         operator = (aperture.landmark_operator @ aperture.operator).tocsr()
         self._landmarks = np.asarray(operator @ self._rest0, np.float32)
         self._landmark_basis = (operator @ self._basis0.reshape(len(columns), -1)).reshape(operator.shape[0], 3, -1)
+        self._pairs: dict[tuple[tuple[int, int], ...], tuple[np.ndarray, np.ndarray]] = {}
         self._plane = self._inside_plane(person)
         self._height, self._height_basis = self._heights()
 
@@ -252,6 +253,20 @@ class PersonAperture:
     def landmarks(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, "l 3"]:
         """The aperture's landmarks in model space, mm."""
         return self._landmarks + self._landmark_basis @ np.asarray(expression, np.float32)
+
+    def spans(
+        self, pairs: tuple[tuple[int, int], ...], expression: Float32[np.ndarray, " 76"]
+    ) -> Float32[np.ndarray, " p"]:
+        """Distances in mm between pairs of landmarks; 0 where the patch does not bear both."""
+        if pairs not in self._pairs:
+            place = {int(number): k for k, number in enumerate(self.aperture.landmarks)}
+            ends = [(place[a], place[b]) if a in place and b in place else (0, 0) for a, b in pairs]
+            one, other = np.array(ends).T
+            still, basis = self._landmarks, self._landmark_basis
+            self._pairs[pairs] = still[one] - still[other], np.ascontiguousarray(basis[one] - basis[other])
+        still, basis = self._pairs[pairs]
+        apart = still + basis @ np.asarray(expression, np.float32)
+        return np.sqrt((apart * apart).sum(axis=1))
 
     def heights(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, " 7"]:
         """How far apart the rim's halves are, mm, at even places between the corners; negative where they overlap."""

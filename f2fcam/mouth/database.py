@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8
+from numba import njit
 
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance
@@ -182,28 +183,68 @@ class Query:
     sees: float = 1.0
 
 
-def distances(database: ApertureDatabase, query: Query, entries: np.ndarray | slice) -> Float32[np.ndarray, " m"]:
+def distances(database: ApertureDatabase, query: Query, entries: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, " m"]:
     """D_p + D_m of the wanted appearance to entries, and what a blurred picture costs."""
+    gaps, out = GAPS[database.name], np.empty(len(entries), np.float32)
+    _distances(
+        entries, database.shape, database.turn, database.measures, database.gaze, database.heights,
+        database.fitted_heights, database.blur, query.shape, query.turn, query.measures, query.gaze, query.heights,
+        W_GAZE * query.sees, gaps.start, gaps.stop, out,
+    )  # fmt: skip
+    return out
+
+
+def shape_distance(
+    database: ApertureDatabase, query: Query, shape: Float32[np.ndarray, " r"], measures: Float32[np.ndarray, " p"]
+) -> float:
+    """What of `distances` the shape alone makes up, the tearing aside."""
     gaps = GAPS[database.name]
-    apart = database.measures[entries] - query.measures
-    total = W_MEASURES * (apart * apart).sum(axis=1)
-    short = np.minimum(apart[:, gaps], 0)
-    total += W_MEASURES * (SHORTAGE - 1) * (short * short).sum(axis=1)
-    total += W_SHAPE * ((database.shape[entries] - query.shape) ** 2).sum(axis=1)
-    total += W_ROTATION * ((database.turn[entries] - query.turn) ** 2).sum(axis=1)
-    total += np.float32(W_GAZE * query.sees) * ((database.gaze[entries] - query.gaze) ** 2).sum(axis=1)
-    if database.heights.shape[1]:
-        total += tear(database.heights[entries], database.fitted_heights[entries], query.heights)
-    return total + W_BLUR * database.blur[entries]
+    return float(_shape_distance(shape, measures, query.shape, query.measures, gaps.start, gaps.stop))
 
 
-def tear(
-    heights: Float32[np.ndarray, "m 7"], fitted: Float32[np.ndarray, "m 7"], wanted: Float32[np.ndarray, " 7"]
-) -> Float32[np.ndarray, " m"]:
-    """What it costs to stretch openings of some heights (real and fitted) until the fitted ones are as wanted."""
-    stretched = np.maximum(heights + wanted - fitted, 0)
-    factor = np.log((stretched + np.float32(TEAR_MM)) / (np.maximum(heights, 0) + np.float32(TEAR_MM)))
-    return np.float32(W_TEAR) * (np.maximum(factor, 0) ** 2).mean(axis=1)
+@njit("f4(f4[::1], f4[::1], f4[::1], f4[::1], i8, i8)", nogil=True, cache=True, fastmath=True)
+def _shape_distance(shape, measures, wanted_shape, wanted_measures, first_gap, end_gap):
+    total = np.float32(0)
+    for k in range(len(measures)):
+        apart = measures[k] - wanted_measures[k]
+        total += np.float32(W_MEASURES) * apart * apart
+        if first_gap <= k < end_gap and apart < 0:
+            total += np.float32(W_MEASURES * (SHORTAGE - 1)) * apart * apart
+    for k in range(len(shape)):
+        total += np.float32(W_SHAPE) * (shape[k] - wanted_shape[k]) ** 2
+    return total
+
+
+@njit("f4(f4[::1], f4[::1], f4[::1])", nogil=True, cache=True)
+def tear(heights, fitted, wanted):
+    """What it costs to stretch an opening of some heights (7,), real and fitted, until the fitted ones are as wanted."""
+    total, more = np.float32(0), np.float32(TEAR_MM)
+    for k in range(len(heights)):
+        stretched = max(heights[k] + wanted[k] - fitted[k], np.float32(0)) + more
+        factor = stretched / (max(heights[k], np.float32(0)) + more)
+        if factor > 1:
+            total += np.log(factor) ** 2
+    return np.float32(W_TEAR) * total / np.float32(max(len(heights), 1))
+
+
+@njit(
+    "void(i8[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1],"
+    " f4[::1], f4[::1], f4[::1], f4[::1], f4[::1], f8, i8, i8, f4[::1])",
+    nogil=True,
+    cache=True,
+)
+def _distances(
+    entries, shape, turn, measures, gaze, heights, fitted, blur, wanted_shape, wanted_turn, wanted_measures,
+    wanted_gaze, wanted_heights, gaze_weight, first_gap, end_gap, out,
+):  # fmt: skip
+    for i in range(len(entries)):
+        e = entries[i]
+        total = _shape_distance(shape[e], measures[e], wanted_shape, wanted_measures, first_gap, end_gap)
+        for k in range(3):
+            total += np.float32(W_ROTATION) * (turn[e, k] - wanted_turn[k]) ** 2
+        for k in range(2):
+            total += np.float32(gaze_weight) * (gaze[e, k] - wanted_gaze[k]) ** 2
+        out[i] = total + tear(heights[e], fitted[e], wanted_heights) + np.float32(W_BLUR) * blur[e]
 
 
 def _steps(crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, " bytes"]:

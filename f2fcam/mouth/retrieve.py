@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from f2fcam.face.state import Performance
 from f2fcam.mouth.aperture import PersonAperture
-from f2fcam.mouth.database import SHORTAGE, W_MEASURES, W_SHAPE, ApertureDatabase, Query, distances, edges, tear
+from f2fcam.mouth.database import W_MEASURES, ApertureDatabase, Query, distances, edges, shape_distance, tear
 from f2fcam.mouth.descriptor import GAPS, PAIRS, felt, rotation_vectors
 
 DISPLAYED = -1
@@ -86,13 +86,7 @@ def wanted_measures(
     database: ApertureDatabase, geometry: PersonAperture, expression: Float32[np.ndarray, " 76"]
 ) -> Float32[np.ndarray, " p"]:
     """The distances (`descriptor.felt`) that the detector would find between the landmarks of an expression."""
-    points = geometry.landmarks(expression)
-    place = {int(number): k for k, number in enumerate(geometry.aperture.landmarks)}
-    pairs = PAIRS[database.name]
-    apart = [
-        np.linalg.norm(points[place[a]] - points[place[b]]) if a in place and b in place else 0.0 for a, b in pairs
-    ]
-    return felt(database.slope * np.array(apart, np.float32) + database.offset, database.name)
+    return felt(database.slope * geometry.spans(PAIRS[database.name], expression) + database.offset, database.name)
 
 
 def own_distance(
@@ -104,12 +98,10 @@ def own_distance(
     """
     shape = (database.metric @ performance.expression) / database.scales[0]
     measures = wanted_measures(database, geometry, performance.expression) / database.scales[2]
-    apart = W_SHAPE * ((shape - query.shape) ** 2).sum() + W_MEASURES * ((measures - query.measures) ** 2).sum()
-    short = np.minimum((measures - query.measures)[GAPS[database.name]], 0)
-    apart += W_MEASURES * (SHORTAGE - 1) * (short**2).sum()
+    apart = shape_distance(database, query, shape, measures)
     entry = database.entry_of(row)
-    if entry >= 0 and database.heights.shape[1]:
-        apart += tear(database.heights[entry, None], database.fitted_heights[entry, None], query.heights)[0]
+    if entry >= 0:
+        apart += tear(database.heights[entry], database.fitted_heights[entry], query.heights)
     return float(apart)
 
 
@@ -188,11 +180,14 @@ def _choose(
 
 def _match(database: ApertureDatabase, query: Query, last: int) -> tuple[np.ndarray, np.ndarray]:
     """Entries of the best clusters, the last one and its neighbours, with their distances."""
-    to_medoids = distances(database, query, database.medoids)
-    best = np.argsort(to_medoids)[:CLUSTERS_SEARCHED]
-    candidates = np.flatnonzero(np.isin(database.cluster, best))
+    to_medoids = distances(database, query, database.medoids.astype(np.int64))
+    chosen = np.zeros(len(to_medoids), bool)
+    chosen[np.argsort(to_medoids)[:CLUSTERS_SEARCHED]] = True
+    searched = chosen[database.cluster]
     if last >= 0:
-        candidates = np.unique(np.concatenate([candidates, database.neighbours[last], [last]]))
+        searched[database.neighbours[last]] = True
+        searched[last] = True
+    candidates = np.flatnonzero(searched)
     cost = distances(database, query, candidates)
     if last >= 0:
         still = np.exp(-W_MEASURES * float(((database.measures[last] - query.measures) ** 2).sum()))
@@ -202,7 +197,7 @@ def _match(database: ApertureDatabase, query: Query, last: int) -> tuple[np.ndar
 
 def in_between(database: ApertureDatabase, query: Query, last: int, goal: int, limit: float) -> int:
     """The neighbour of both with the least sum of edges to the last frame and to the goal, no farther than `limit`."""
-    near = np.unique(np.concatenate([database.neighbours[last], database.neighbours[goal], [goal]]))
+    near = np.unique(np.concatenate([database.neighbours[last], database.neighbours[goal], [goal]])).astype(np.int64)
     near = near[(distances(database, query, near) <= limit) | (near == goal)]
     total = edges(database, last, near) + edges(database, goal, near)
     total[near == goal] -= 1e-6

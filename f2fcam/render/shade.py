@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 from numba import njit
 from scipy import sparse
 
@@ -84,8 +84,9 @@ def smooth_gain(gain, triangles, passes, memory):
 
 def shade_uncertain(
     operator: sparse.csr_matrix,
+    rows: Int32[np.ndarray, " n"],
     normals0: Float32[np.ndarray, "m 3"],
-    albedo: Float32[np.ndarray, "n 3"],
+    albedo: Float32[np.ndarray, "v 3"],
     lighting: Float32[np.ndarray, "9 3"],
     confidence: Float32[np.ndarray, " n"],
     out: Float32[np.ndarray, "n 4"],
@@ -93,20 +94,20 @@ def shade_uncertain(
     """What the personal texture contributes per vertex: (1 - confidence) x (sRGB-encoded colour in 0..255, 1).
 
     Colour is albedo x light (Face2Face, section 3), encoded; premultiplied so that certain vertices need none.
-    `normals0` are level-0 normals in camera space, carried by `operator`.
+    `normals0` are level-0 normals in camera space, carried by `operator`; `rows` are the vertices' places in `albedo`.
     """
     _shade(
-        operator.indptr, operator.indices, operator.data, normals0, albedo, lighting, confidence, LINEAR_TO_SRGB, out
+        operator.indptr, operator.indices, operator.data, rows, normals0, albedo, lighting, confidence, LINEAR_TO_SRGB, out
     )  # fmt: skip
 
 
 @njit(
-    "void(i4[::1], i4[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:], f4[::1], f4[:,::1])",
+    "void(i4[::1], i4[::1], f4[::1], i4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:], f4[::1], f4[:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
 )
-def _shade(indptr, indices, data, normals0, albedo, lighting, confidence, table, out):
+def _shade(indptr, indices, data, rows, normals0, albedo, lighting, confidence, table, out):
     for i in range(len(out)):
         share = np.float32(1) - confidence[i]
         if share <= 0:
@@ -120,7 +121,7 @@ def _shade(indptr, indices, data, normals0, albedo, lighting, confidence, table,
         scale = np.float32(1) / np.sqrt(max(x * x + y * y + z * z, np.float32(1e-12)))
         x, y, z = x * scale, y * scale, z * scale
         for channel in range(3):
-            linear = albedo[i, channel] * np.float32(_irradiance(x, y, z, lighting, channel))
+            linear = albedo[rows[i], channel] * np.float32(_irradiance(x, y, z, lighting, channel))
             position = min(max(linear, np.float32(0)), np.float32(1)) * (LINEAR_STEPS - 1)
             low = min(int(position), LINEAR_STEPS - 2)
             step = table[low + 1] - table[low]

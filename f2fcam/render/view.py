@@ -11,12 +11,13 @@ from numba import njit
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.lighting import C0
 from f2fcam.face.mesh import vertex_normals
-from f2fcam.face.morphable import FaceModel
+from f2fcam.face.morphable import FaceModel, RigidFit
 from f2fcam.face.state import Performance, Person
 from f2fcam.frame import srgb_encode
 from f2fcam.render import Rasterizer, Region, bounding_region
 from f2fcam.render.composite import Patch, composite
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
+from f2fcam.render.drawn import DrawnMesh, thinned_mesh, whole_mesh
 from f2fcam.render.membrane import NECK_REACH
 from f2fcam.render.rims import ramp, rim_distance
 from f2fcam.render.scratch import Scratch
@@ -28,6 +29,9 @@ LEVEL = 2
 
 COARSE_COLUMNS = 8
 """Numbers per level-0 vertex that are carried to the drawn level together."""
+
+FINE_MM = (5.0, 4.0)
+"""This far from lips and lids all of that level is drawn (`drawn.thinned_mesh`)."""
 
 MOVING_PX = 0.05
 """A vertex that moves less does not widen the region that is drawn."""
@@ -67,6 +71,23 @@ class Rendered:
     region: Region
 
 
+class Skin:
+    """A mesh to be drawn, and what each of its vertices counts for.
+
+    Attributes:
+        skin, face, light, texture: weights, 0 to 1: of the skin; of the face in the warp; of the change of light; of the
+            personal texture, where the frame does not show the vertex.
+        rims: the borders of "lips", "eye_left" and "eye_right". lower_lip: the lower half of the first.
+    """
+
+    def __init__(self, mesh: DrawnMesh, model: FaceModel, weights: Float32[np.ndarray, "v 4"]) -> None:
+        self.mesh = mesh
+        self.skin, self.face, self.light, self.texture = (np.ascontiguousarray(w) for w in weights[mesh.rows].T)
+        self.rims = {name: mesh.local(model.loops[name]) for name in ("lips", "eye_left", "eye_right")}
+        heights = (mesh.operator @ model.mean[:, 1])[self.rims["lips"]]
+        self.lower_lip = self.rims["lips"][heights < np.median(heights)]
+
+
 class Workspace:
     """Memory and constants of one rendering thread."""
 
@@ -75,34 +96,18 @@ class Workspace:
         self.rasterizer = rasterizer or CpuRasterizer()
         self.warper = Warper()
         self.scratch = Scratch()
-        self.operator = model.subdivision(LEVEL)
-        self.expressions = model.expression_basis.reshape(-1, model.expression_basis.shape[2])
-        self.triangles = np.ascontiguousarray(model.triangles(LEVEL), np.int32)
+        self.expressions = np.ascontiguousarray(model.expression_basis.reshape(-1, model.expression_basis.shape[2]).T)
         self.triangles0 = np.ascontiguousarray(model.triangles(0), np.int32)
-        self.all_visible = np.ones(len(model.uv), np.uint8)
-        self._rest: tuple[Person, np.ndarray] | None = None
-        neck = model.regions["neck"].astype(np.float32) / 255
-        away = np.maximum.reduce(
-            [model.regions[name] for name in ("neck", "scalp", "ear_left", "ear_right", "nostrils")]
-        )
-        skin = 1 - away.astype(np.float32) / 255
-        points = model.subdivide(model.mean)
-        lips, lids = rim_distance(model, "lips"), rim_distance(model, "eye_left", "eye_right")
-        self.face_height_mm = float(np.ptp(points[skin > 0.5, 1]))
-        self.skin: Float32[np.ndarray, " n"] = skin
-        normals = np.empty_like(points)
-        vertex_normals(points, self.triangles, normals)
-        # the jaw's underside counts as neck: there the outline's displacement knows better than the mesh
-        below = ramp(points[model.loops["lips"], 1].min() - points[:, 1], 16, 24)
-        self.face_weight: Float32[np.ndarray, " n"] = ramp(1 - neck, 0.7, 0.95) * (
-            1 - below * ramp(-normals[:, 1], 0.3, 0.6)
-        )
-        self.light_weight: Float32[np.ndarray, " n"] = skin * ramp(lips, 2, 7) * ramp(lids, 1, 4)
-        self.texture_weight: Float32[np.ndarray, " n"] = (
-            skin * _front(model, normals) * ramp(lips, 3, 6) * ramp(lids, 1, 2.5)
-        )
-        self.lower_lip = self._lower_lip()
         self.jaw = model.jaw()
+        self._rest: tuple[Person, np.ndarray] | None = None
+        points = model.subdivide(model.mean)
+        weights = _weights(model, points)
+        self.face_height_mm = float(np.ptp(points[weights[:, 0] > 0.5, 1]))
+        near = [rim_distance(model, "lips") < FINE_MM[0], rim_distance(model, "eye_left", "eye_right") < FINE_MM[1]]
+        self.skins: dict[Appearance, Skin] = {
+            "video": Skin(thinned_mesh(model, weights, near[0] | near[1]), model, weights),
+            "model": Skin(whole_mesh(model), model, weights),
+        }
 
     def rest_shape(self, person: Person) -> Float32[np.ndarray, " 3*m"]:
         """A person's level-0 vertices at expression 0, remembered for as long as the person stays the same."""
@@ -110,10 +115,21 @@ class Workspace:
             self._rest = person, self.model.geometry0(person.identity, np.zeros(76, np.float32)).reshape(-1)
         return self._rest[1]
 
-    def _lower_lip(self) -> np.ndarray:
-        loop = self.model.loops["lips"]
-        heights = self.model.subdivide(self.model.mean)[loop, 1]
-        return loop[heights < np.median(heights)]
+
+def _weights(model: FaceModel, points: Float32[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 4"]:
+    """The columns of `Skin`, for the mean face's vertices."""
+    neck = model.regions["neck"].astype(np.float32) / 255
+    away = np.maximum.reduce([model.regions[name] for name in ("neck", "scalp", "ear_left", "ear_right", "nostrils")])
+    skin = 1 - away.astype(np.float32) / 255
+    lips, lids = rim_distance(model, "lips"), rim_distance(model, "eye_left", "eye_right")
+    normals = np.empty_like(points)
+    vertex_normals(points, np.ascontiguousarray(model.triangles(LEVEL)), normals)
+    # the jaw's underside counts as neck: there the outline's displacement knows better than the mesh
+    below = ramp(points[model.loops["lips"], 1].min() - points[:, 1], 16, 24)
+    face = ramp(1 - neck, 0.7, 0.95) * (1 - below * ramp(-normals[:, 1], 0.3, 0.6))
+    light = skin * ramp(lips, 2, 7) * ramp(lids, 1, 4)
+    texture = skin * _front(model, normals) * ramp(lips, 3, 6) * ramp(lids, 1, 2.5)
+    return np.stack([skin, face, light, texture], axis=1)
 
 
 def _front(model: FaceModel, normals: np.ndarray) -> Float32[np.ndarray, " n"]:
@@ -124,7 +140,7 @@ def _front(model: FaceModel, normals: np.ndarray) -> Float32[np.ndarray, " n"]:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """A performance's mesh in camera space and in the picture; normals at level 0, the rest at the drawn level."""
+    """A performance's drawn vertices in camera space and in the picture; normals at level 0."""
 
     points: Float32[np.ndarray, "n 3"]
     pixels: Float32[np.ndarray, "n 2"]
@@ -150,17 +166,18 @@ def render_frame(
     """Show the target's frame with another expression: same pose, light, hair and background."""
     height, width = target.rgb.shape[:2]
     camera = _camera_of(target.person.intrinsics, width, height)
-    surfaces = _surfaces(target, expression, camera, workspace)
-    old, new = surfaces.old, surfaces.new
+    skin = workspace.skins[appearance]
+    surfaces = _surfaces(target, expression, camera, skin, workspace)
+    old, new, triangles = surfaces.old, surfaces.new, skin.mesh.triangles
     face_height = float(workspace.face_height_mm * camera.focal / target.performance.camera_from_model.translation[2])
-    region = _changed_region(old, new, workspace, camera, face_height, appearance)
+    region = _changed_region(old, new, skin, camera, face_height, appearance)
     attributes, texture = _attributes(target, surfaces, appearance, camera, workspace)
-    fragments = workspace.rasterizer.rasterize(new.points, workspace.triangles, camera, region)
-    apertures = _apertures(target, expression, old, new, camera, workspace)
-    field = workspace.warper.build(fragments, workspace.triangles, attributes, apertures, face_height)
+    fragments = workspace.rasterizer.rasterize(new.points, triangles, camera, region)
+    apertures = _apertures(target, expression, old, new, camera, workspace.jaw, skin)
+    field = workspace.warper.build(fragments, triangles, attributes, apertures, face_height)
     out = workspace.scratch.take("rgb", target.rgb.shape, np.uint8)
     frame, cavity = np.ascontiguousarray(target.rgb), _cavity(target.performance.lighting)
-    composite(frame, field, fragments, workspace.triangles, texture, cavity, patches, out, workspace.scratch)
+    composite(frame, field, fragments, triangles, texture, cavity, patches, out, workspace.scratch)
     return Rendered(out, field.mask, region)
 
 
@@ -170,14 +187,17 @@ def _camera_of(intrinsics: Intrinsics, width: int, height: int) -> Intrinsics:
     return intrinsics.scaled(width / intrinsics.width)
 
 
-def _surfaces(target: TargetView, expression: np.ndarray, camera: Intrinsics, workspace: Workspace) -> Surfaces:
-    """Both meshes at once: reading the subdivision operator costs more than what is multiplied by it."""
-    take, operator, count = workspace.scratch.take, workspace.operator, len(workspace.face_weight)
+def _surfaces(
+    target: TargetView, expression: np.ndarray, camera: Intrinsics, skin: Skin, workspace: Workspace
+) -> Surfaces:
+    """Both meshes at once: reading basis and subdivision operator costs more than what is multiplied by them."""
+    take, operator, count = workspace.scratch.take, skin.mesh.operator, len(skin.mesh.rows)
     coarse = take("coarse", (len(workspace.model.mean), COARSE_COLUMNS))
+    moved = np.stack([target.performance.expression, expression]).astype(np.float32) @ workspace.expressions
     normals = []
-    for number, weights in enumerate((target.performance.expression, expression)):
-        shape = workspace.rest_shape(target.person) + (workspace.expressions @ np.asarray(weights, np.float32))
-        points0 = target.performance.camera_from_model.apply(shape.reshape(-1, 3)).astype(np.float32)
+    for number in range(2):
+        shape = (workspace.rest_shape(target.person) + moved[number]).reshape(-1, 3)
+        points0 = target.performance.camera_from_model.apply(shape).astype(np.float32)
         normals.append(take(f"normals{number}", points0.shape))
         vertex_normals(points0, workspace.triangles0, normals[-1])
         coarse[:, 3 * number : 3 * number + 3] = points0
@@ -190,7 +210,7 @@ def _surfaces(target: TargetView, expression: np.ndarray, camera: Intrinsics, wo
     gain = take("gain", (count,))
     _carry(
         operator.indptr, operator.indices, operator.data, coarse, camera.focal, camera.center_x, camera.center_y,
-        workspace.light_weight, old.points, old.pixels, new.points, new.pixels, gain,
+        skin.light, old.points, old.pixels, new.points, new.pixels, gain,
     )  # fmt: skip
     return Surfaces(old, new, gain)
 
@@ -203,52 +223,42 @@ def _surfaces(target: TargetView, expression: np.ndarray, camera: Intrinsics, wo
     fastmath=True,
 )
 def _carry(
-    indptr,
-    indices,
-    data,
-    coarse,
-    focal,
-    center_x,
-    center_y,
-    weight,
-    old_points,
-    old_pixels,
-    new_points,
-    new_pixels,
-    gain,
-):
-    """Level-0 columns (old position, new position, gain) to the drawn level by a CSR operator, and projected.
+    indptr, indices, data, coarse, focal, center_x, center_y, weight, old_points, old_pixels, new_points, new_pixels, gain
+):  # fmt: skip
+    """Level-0 columns (old position, new position, gain) to the drawn vertices by a CSR operator, and projected.
 
-    The gain is 1 where `weight` (n,) is 0. Eight columns are one vector of the processor.
+    The gain is 1 where `weight` (n,) is 0.
     """
     f, x0, y0 = np.float32(focal), np.float32(center_x), np.float32(center_y)
-    total = np.empty(COARSE_COLUMNS, np.float32)
     for i in range(len(weight)):
-        for c in range(COARSE_COLUMNS):
-            total[c] = np.float32(0)
+        ox = oy = oz = nx = ny = nz = g = np.float32(0)
         for k in range(indptr[i], indptr[i + 1]):
             w, j = data[k], np.uint64(indices[k])
-            for c in range(COARSE_COLUMNS):
-                total[c] += w * coarse[j, c]
-        for c in range(3):
-            old_points[i, c] = total[c]
-            new_points[i, c] = total[3 + c]
-        scale = f / total[2]
-        old_pixels[i, 0], old_pixels[i, 1] = total[0] * scale + x0, total[1] * scale + y0
-        scale = f / total[5]
-        new_pixels[i, 0], new_pixels[i, 1] = total[3] * scale + x0, total[4] * scale + y0
-        gain[i] = np.float32(1) + weight[i] * (total[6] - np.float32(1))
+            ox += w * coarse[j, 0]
+            oy += w * coarse[j, 1]
+            oz += w * coarse[j, 2]
+            nx += w * coarse[j, 3]
+            ny += w * coarse[j, 4]
+            nz += w * coarse[j, 5]
+            g += w * coarse[j, 6]
+        old_points[i, 0], old_points[i, 1], old_points[i, 2] = ox, oy, oz
+        new_points[i, 0], new_points[i, 1], new_points[i, 2] = nx, ny, nz
+        scale = f / oz
+        old_pixels[i, 0], old_pixels[i, 1] = ox * scale + x0, oy * scale + y0
+        scale = f / nz
+        new_pixels[i, 0], new_pixels[i, 1] = nx * scale + x0, ny * scale + y0
+        gain[i] = np.float32(1) + weight[i] * (g - np.float32(1))
 
 
 def _changed_region(
-    old: Surface, new: Surface, workspace: Workspace, camera: Intrinsics, face_height: float, appearance: Appearance
+    old: Surface, new: Surface, skin: Skin, camera: Intrinsics, face_height: float, appearance: Appearance
 ) -> Region:
     """Where the picture can change: the vertices that move (or the whole face), and the mask's reach around them."""
-    corners = np.array(_moving_box(old.pixels, new.pixels, workspace.face_weight), np.float32).reshape(2, 2)
+    corners = np.array(_moving_box(old.pixels, new.pixels, skin.face), np.float32).reshape(2, 2)
     if appearance == "model":
-        corners = new.pixels[workspace.skin > 0]
+        corners = new.pixels[skin.skin > 0]
     elif corners[0, 0] > corners[1, 0]:
-        corners = new.pixels[workspace.lower_lip]
+        corners = new.pixels[skin.lower_lip]
     reach = MARGIN * face_height
     x0, y0, x1, y1 = bounding_region(corners, camera, reach)
     return x0, y0, x1, min(camera.height, y1 + int((NECK_REACH - 1) * reach))
@@ -269,35 +279,37 @@ def _attributes(
     target: TargetView, surfaces: Surfaces, appearance: Appearance, camera: Intrinsics, workspace: Workspace
 ) -> tuple[np.ndarray, np.ndarray]:
     """What `Warper.build` interpolates, and what `shade_uncertain` gives for the vertices that the frame does not know."""
-    take, operator = workspace.scratch.take, workspace.operator
+    take, skin = workspace.scratch.take, workspace.skins[appearance]
     old, new, count = surfaces.old, surfaces.new, len(surfaces.gain)
     lighting = np.ascontiguousarray(target.performance.lighting, np.float32)
     albedo = target.person.vertex_albedo
-    visibility = _visibility(target, old, camera, workspace) if albedo is not None else workspace.all_visible
+    visibility = np.ones(count, np.uint8) if albedo is None else _visibility(target, old, camera, skin.mesh, workspace)
     attributes, texture = take("attributes", (count, 5)), take("texture", (count, 4))
     vertex_attributes(
-        old.pixels, new.pixels, workspace.triangles, surfaces.gain, visibility,
-        workspace.face_weight, workspace.texture_weight, attributes,
-    )  # fmt: skip
+        old.pixels, new.pixels, skin.mesh.triangles, surfaces.gain, visibility, skin.face, skin.texture, attributes
+    )
     if appearance == "model":
-        attributes[:, 2], attributes[:, 3] = 1.0, 1.0 - workspace.skin
+        attributes[:, 2], attributes[:, 3] = 1.0, 1.0 - skin.skin
         albedo = workspace.model.vertex_albedo(target.person.albedo, LEVEL) if albedo is None else albedo
     elif albedo is None:
         attributes[:, 3] = 1.0  # nothing better than the frame
         return attributes, texture
     shade_uncertain(
-        operator, new.normals0, np.ascontiguousarray(albedo, np.float32), lighting, attributes[:, 3], texture
+        skin.mesh.operator, skin.mesh.rows, new.normals0, np.ascontiguousarray(albedo, np.float32), lighting,
+        attributes[:, 3], texture,
     )  # fmt: skip
     return attributes, texture
 
 
-def _visibility(target: TargetView, old: Surface, camera: Intrinsics, workspace: Workspace) -> np.ndarray:
+def _visibility(
+    target: TargetView, old: Surface, camera: Intrinsics, mesh: DrawnMesh, workspace: Workspace
+) -> np.ndarray:
     """Which vertices the target frame shows: as stored at enrolment, or drawn now."""
     if target.visibility is not None:
-        return target.visibility
+        return target.visibility[mesh.rows]
     region = bounding_region(old.pixels, camera, 1)
     visibility = workspace.scratch.take("visibility", (len(old.points),), np.uint8)
-    fragments = workspace.rasterizer.rasterize(old.points, workspace.triangles, camera, region)
+    fragments = workspace.rasterizer.rasterize(old.points, mesh.triangles, camera, region)
     vertex_visibility(fragments, old.points, old.pixels, visibility)
     return visibility
 
@@ -308,18 +320,19 @@ def _apertures(
     old: Surface,
     new: Surface,
     intrinsics: Intrinsics,
-    workspace: Workspace,
+    jaw: RigidFit,
+    skin: Skin,
 ) -> tuple[Aperture, ...]:
     """Mouth and eyes. The jaw's contents move as it does: old minus new projection of a point behind the lower lip."""
-    model, pose = workspace.model, target.performance.camera_from_model
-    before, after = workspace.jaw(target.performance.expression), workspace.jaw(expression)
-    tooth_old = pose.inverse().apply(old.points[workspace.lower_lip].mean(axis=0))
+    pose = target.performance.camera_from_model
+    before, after = jaw(target.performance.expression), jaw(expression)
+    tooth_old = pose.inverse().apply(old.points[skin.lower_lip].mean(axis=0))
     tooth_new = after.apply(before.inverse().apply(tooth_old))
     shift = intrinsics.project(pose.apply(tooth_old)[None]) - intrinsics.project(pose.apply(tooth_new)[None])
     return (
-        Aperture(new.pixels[model.loops["lips"]], (float(shift[0, 0]), float(shift[0, 1]))),
-        Aperture(new.pixels[model.loops["eye_left"]]),
-        Aperture(new.pixels[model.loops["eye_right"]]),
+        Aperture(new.pixels[skin.rims["lips"]], (float(shift[0, 0]), float(shift[0, 1]))),
+        Aperture(new.pixels[skin.rims["eye_left"]]),
+        Aperture(new.pixels[skin.rims["eye_right"]]),
     )
 
 
