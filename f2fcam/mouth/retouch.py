@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -60,6 +60,7 @@ class Retoucher:
         self._makers = {name: PatchMaker(aperture) for name, aperture in apertures(model).items()}
         self._geometry = {name: PersonAperture(model, person, maker.aperture) for name, maker in self._makers.items()}
         self._origins: dict[ApertureName, OrderedDict[int, Origin]] = {name: OrderedDict() for name in APERTURES}
+        self._last_own: dict[ApertureName, tuple[Displayed, Origin]] = {}
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def retouch(
@@ -111,7 +112,10 @@ class Retoucher:
         return database.misfit[row if entry == DISPLAYED else int(database.frames[entry])]
 
     def _own(self, name: ApertureName, displayed: Displayed) -> Origin:
-        """The displayed frame as its own origin."""
+        """The displayed frame as its own origin; a frame is often shown twice."""
+        last = self._last_own.get(name)
+        if last is not None and _same_fit(last[0], displayed):
+            return replace(last[1], rgb=displayed.rgb)
         database, maker = self.databases[name], self._makers[name]
         placed = self._geometry[name].place(displayed.performance, database.misfit[displayed.row])
         light = luminance(placed.normals, displayed.performance.lighting)
@@ -121,7 +125,9 @@ class Retoucher:
         else:
             outline = maker.stage(placed, displayed.performance.lighting, self.intrinsics).rim
             shows = content(displayed.rgb, outline, (0, 0)) if maker.aperture.has_jaw else even_content()
-        return Origin(displayed.rgb, 0, 0, placed, light, outline, shows)
+        own = Origin(displayed.rgb, 0, 0, placed, light, outline, shows)
+        self._last_own[name] = displayed, own
+        return own
 
     def _origin(self, name: ApertureName, entry: int, own: Origin) -> Origin:
         if entry == DISPLAYED:
@@ -149,6 +155,18 @@ class Retoucher:
             flow = cv2.GaussianBlur(self._flow.calc(grays[0], grays[1], None), (0, 0), 1.5)
             last, now = _shifted(last, flow, -mix), _shifted(now, flow, 1 - mix)
         return cv2.addWeighted(last, 1 - mix, now, mix, 0)
+
+
+def _same_fit(one: Displayed, other: Displayed) -> bool:
+    """Whether two displayed frames are one of the clip's, fitted alike."""
+    a, b = one.performance, other.performance
+    pairs = [
+        (a.expression, b.expression),
+        (a.camera_from_model.rotation, b.camera_from_model.rotation),
+        (a.camera_from_model.translation, b.camera_from_model.translation),
+        (a.lighting, b.lighting),
+    ]
+    return one.row == other.row and all(x is y or np.array_equal(x, y) for x, y in pairs)
 
 
 def _shifted(picture: np.ndarray, flow: np.ndarray, share: float) -> np.ndarray:

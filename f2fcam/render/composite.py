@@ -13,6 +13,9 @@ from f2fcam.render.scratch import Scratch
 from f2fcam.render.shade import ENCODED_OFFSET
 from f2fcam.render.warp import Field
 
+LEAST_DOUBT = 1e-3
+"""A frame's own pixel that is trusted but for this is taken as it is."""
+
 PHASES = 256
 """Sub-pixel positions of the sampling kernel's table."""
 
@@ -158,7 +161,7 @@ def _sample(
             red, green, blue = (red + offset) * g - offset, (green + offset) * g - offset, (blue + offset) * g - offset
             t = triangle[y, x]
             k = np.float32(1) - confidence[y, x]
-            if k > 0 and t >= 0:
+            if k > np.float32(LEAST_DOUBT) and t >= 0:
                 i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
                 u, v, w = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
                 share = u * texture[i0, 3] + v * texture[i1, 3] + w * texture[i2, 3]

@@ -275,26 +275,29 @@ def _fill_opening(number, is_mouth, lower_x, lower_y, shift, cavity, opening):
 def _join(membrane, cell, soft, face, shift, gain, confidence, cavity, mask):
     """Blend the exact displacement into the membrane's along the outline, and say which pixels are touched."""
     rows, columns = membrane.shape[:2]
-    inverse = np.float32(1.0 / cell)
+    inverse, half, one, zero = np.float32(1.0 / cell), np.float32(0.5), np.float32(1), np.float32(0)
+    line = np.empty((columns, 2), np.float32)
     for y in range(face.shape[0]):
-        fy = (y + np.float32(0.5)) * inverse - np.float32(0.5)
+        fy = (y + half) * inverse - half
         r = min(max(int(np.floor(fy)), 0), rows - 2)
-        v = min(max(fy - r, np.float32(0)), np.float32(1))
+        v = min(max(fy - r, zero), one)
+        for c in range(columns):
+            line[c, 0] = membrane[r, c, 0] + v * (membrane[r + 1, c, 0] - membrane[r, c, 0])
+            line[c, 1] = membrane[r, c, 1] + v * (membrane[r + 1, c, 1] - membrane[r, c, 1])
         for x in range(face.shape[1]):
-            w = np.float32(0)
+            w = zero
             if face[y, x] > 0:
-                w = min(max((soft[y, x] - np.float32(0.5)) * np.float32(2.2), np.float32(0)), np.float32(1))
+                w = min(max((soft[y, x] - half) * np.float32(2.2), zero), one)
+            dx, dy, g, k = shift[y, x, 0], shift[y, x, 1], gain[y, x], confidence[y, x]
             if w < 1:
-                fx = (x + np.float32(0.5)) * inverse - np.float32(0.5)
-                c = min(max(int(np.floor(fx)), 0), columns - 2)
-                u = min(max(fx - c, np.float32(0)), np.float32(1))
-                for k in range(2):
-                    top = membrane[r, c, k] + u * (membrane[r, c + 1, k] - membrane[r, c, k])
-                    low = membrane[r + 1, c, k] + u * (membrane[r + 1, c + 1, k] - membrane[r + 1, c, k])
-                    coarse = top + v * (low - top)
-                    shift[y, x, k] = coarse + w * (shift[y, x, k] - coarse)
-                gain[y, x] = 1 + w * (gain[y, x] - 1)
-                confidence[y, x] = 1 + w * (confidence[y, x] - 1)
-            moved = abs(shift[y, x, 0]) > LEAST_SHIFT_PX or abs(shift[y, x, 1]) > LEAST_SHIFT_PX
-            changed = abs(gain[y, x] - 1) > np.float32(1e-3) or confidence[y, x] < np.float32(0.999)
+                fx = max((x + half) * inverse - half, zero)
+                c = min(int(fx), columns - 2)
+                u = min(fx - c, one)
+                coarse_x = line[c, 0] + u * (line[c + 1, 0] - line[c, 0])
+                coarse_y = line[c, 1] + u * (line[c + 1, 1] - line[c, 1])
+                dx, dy = coarse_x + w * (dx - coarse_x), coarse_y + w * (dy - coarse_y)
+                g, k = one + w * (g - one), one + w * (k - one)
+                shift[y, x, 0], shift[y, x, 1], gain[y, x], confidence[y, x] = dx, dy, g, k
+            moved = max(abs(dx), abs(dy)) > np.float32(LEAST_SHIFT_PX)
+            changed = abs(g - one) > np.float32(1e-3) or k < np.float32(0.999)
             mask[y, x] = 255 if moved or changed or cavity[y, x] > 0 else 0
