@@ -107,6 +107,31 @@ def test_actor_is_the_largest_near_the_last():
     detector.close()
 
 
+def test_a_face_that_comes_later_is_found_within_a_second():
+    """While the actor is followed, others are looked for now and then; what was found stays the same."""
+    detector = MediaPipeDetector()
+    alone, both = scene((20, 100, 230)), scene((20, 100, 230), (380, 120, 200))
+    for _ in range(3):
+        expected = detector.detect(alone)
+    assert expected is not None and detector.faces == 1
+    counts = []
+    for _ in range(lm.LOOK_EVERY):
+        found = detector.detect(both)
+        assert found is not None and np.abs(found.xy - expected.xy).max() < 1.0
+        counts.append(detector.faces)
+    assert counts[0] == 1 and counts[-1] == 2
+    detector.close()
+
+
+def test_an_actor_who_jumps_is_found_in_the_same_picture():
+    detector = MediaPipeDetector()
+    for _ in range(3):
+        assert detector.detect(scene((20, 100, 230))) is not None
+    found = detector.detect(scene((380, 120, 200)))
+    assert found is not None and found.xy[:, 0].mean() > 400
+    detector.close()
+
+
 def test_says_nothing_on_standard_error():
     code = (
         "import numpy as np; from f2fcam.track.landmarks import MediaPipeDetector, _painted_face as face;"

@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any, Protocol
 
 import cv2
@@ -78,6 +79,14 @@ FACE_OVAL = (
 """Closed loop from the middle of the forehead over the person's left; slides over the skin with the view."""
 
 _RIGHT_CHEEKBONE, _LEFT_CHEEKBONE = 234, 454
+
+LOOK_EVERY = 30
+"""Pictures from one search for further faces to the next, while those that were there are followed."""
+
+_POINT_MESSAGE = np.dtype(
+    {"names": ["x", "y", "z"], "formats": ["<f4"] * 3, "offsets": [3, 8, 13], "itemsize": 17},
+)
+"""A landmark in a serialised list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +178,11 @@ class MediaPipeDetector:
     def __init__(self, static: bool = False, max_faces: int = 2) -> None:
         self.faces = 0
         self._last: tuple[float, float, float] | None = None
+        self._static, self._pictures, self._missing = static, 0, 0
         with _QUIET, _without_native_stderr():
-            self._mesh = _single_threaded_face_mesh()(
-                static_image_mode=static, refine_landmarks=True, max_num_faces=max_faces
-            )
+            self._mesh = _face_mesh(static, max_faces)
             # The graph loads, and logs, at its first face: let that happen here rather than at the first frame.
-            self._mesh.process(_painted_face())
+            self._find(_painted_face(), look=True)
         self.reset()
 
     @property
@@ -185,9 +193,15 @@ class MediaPipeDetector:
     def detect(self, rgb: UInt8[np.ndarray, "h w 3"]) -> Landmarks | None:
         """The actor's landmarks, or None when there is no face."""
         height, width = rgb.shape[:2]
-        found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
+        rgb = np.ascontiguousarray(rgb)
+        look = self._static or self.faces == 0 or self._missing > 0 or self._pictures % LOOK_EVERY == 0
+        found = self._find(rgb, look)
+        if not found and not look:
+            found = self._find(rgb, look=True)
         scale = np.array([width, height, width], np.float32)
-        faces = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale for face in found]
+        faces = [_coordinates(face) * scale for face in found]
+        self._pictures += 1
+        self._missing = LOOK_EVERY if len(faces) < self.faces else max(self._missing - 1, 0)
         self.faces = len(faces)
         if not faces:
             return None
@@ -210,12 +224,25 @@ class MediaPipeDetector:
     def reset(self) -> None:
         """Forget the last picture; for cuts. A blank picture does it; the graph's own reset would load it again."""
         self._last = None
-        self.faces = 0
-        self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+        self.faces = self._pictures = self._missing = 0
+        self._find(np.zeros((64, 64, 3), np.uint8), look=True)
 
     def close(self) -> None:
         """Close the graph."""
         self._mesh.close()
+
+    def _find(self, rgb: UInt8[np.ndarray, "h w 3"], look: bool) -> list[Any]:
+        """The faces that are being followed and, with `look`, new ones."""
+        return self._mesh.process({"image": rgb, "look": look}).multi_face_landmarks or []
+
+
+def _coordinates(face: Any) -> Float32[np.ndarray, "478 3"]:
+    """x, y, z of a landmark list; its points' Python objects would cost as much as a tenth of the network.
+
+    A point is serialised as its tag and length, then the tags and values of its three floats.
+    """
+    message = np.frombuffer(face.SerializeToString(), _POINT_MESSAGE)
+    return np.stack([message["x"], message["y"], message["z"]], axis=1)
 
 
 def _place(face: Float32[np.ndarray, "478 3"]) -> tuple[float, float, float]:
@@ -265,27 +292,35 @@ def _without_native_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _single_threaded_face_mesh() -> Any:
-    """FaceMesh whose graph runs in one thread of its own; imported late, since it takes a second or two."""
+def _face_mesh(static: bool, max_faces: int) -> Any:
+    """FaceMesh in the caller's own thread, and its search for new faces only in pictures that come with `look`.
+
+    The search costs half as much as the landmarks; MediaPipe's own graph repeats it in every picture until `max_faces`
+    are there. Imported late, since it takes a second or two.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from mediapipe.python.solutions import face_mesh
+            from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig
+            from mediapipe.python.solution_base import SolutionBase
     except ImportError as error:
         raise F2FError(
             f"MediaPipe cannot be loaded ({error}).",
             hint="Install f2fcam's dependencies again under Python 3.10 to 3.12: pip install --force-reinstall f2fcam.",
         ) from error
-
-    class SingleThreadedFaceMesh(face_mesh.FaceMesh):
-        def _modify_calculator_options(self, calculator_graph_config: Any, calculator_params: Any) -> None:
-            super()._modify_calculator_options(calculator_graph_config, calculator_params)
-            named = [executor for executor in calculator_graph_config.executor if executor.name]
-            del calculator_graph_config.executor[:]
-            calculator_graph_config.executor.extend(named)
-            calculator_graph_config.num_threads = 1
-
-    return SingleThreadedFaceMesh
+    graph = resources.files("mediapipe") / "modules/face_landmark/face_landmark_front_cpu.binarypb"
+    config = CalculatorGraphConfig.FromString(graph.read_bytes())
+    for node in config.node:
+        for k, stream in enumerate(node.input_stream):
+            if stream == "DISALLOW:prev_has_enough_faces":
+                node.input_stream[k] = "ALLOW:look"
+    config.input_stream.append("LOOK:look")
+    config.executor.add(type="ApplicationThreadExecutor")
+    return SolutionBase(
+        graph_config=config,
+        side_inputs={"num_faces": max_faces, "with_attention": True, "use_prev_landmarks": not static},
+        outputs=["multi_face_landmarks"],
+    )
 
 
 def _painted_face(size: int = 256) -> UInt8[np.ndarray, "256 256 3"]:
