@@ -152,3 +152,13 @@ def sparse_times_points(indptr, indices, data, points, out):
             y += w * points[j, 1]
             z += w * points[j, 2]
         out[i, 0], out[i, 1], out[i, 2] = x, y, z
+
+
+@njit("UniTuple(float32, 4)(float32[:, ::1])", nogil=True, cache=True, fastmath=True)
+def box(points):
+    """Least x and y, greatest x and y of pixels (n, 2)."""
+    low_x, low_y, high_x, high_y = np.float32(1e9), np.float32(1e9), np.float32(-1e9), np.float32(-1e9)
+    for i in range(len(points)):
+        low_x, high_x = min(low_x, points[i, 0]), max(high_x, points[i, 0])
+        low_y, high_y = min(low_y, points[i, 1]), max(high_y, points[i, 1])
+    return low_x, low_y, high_x, high_y

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32, Int32
-from numba import njit
 
 from f2fcam.face.camera import Intrinsics
+from f2fcam.face.mesh import box
 
 Region = tuple[int, int, int, int]
 """A rectangle of pixels `(x0, y0, x1, y1)`, half-open, inside the picture."""
@@ -52,7 +52,7 @@ class Rasterizer(Protocol):
 
 def bounding_region(points: Float32[np.ndarray, "n 2"], intrinsics: Intrinsics, margin: float = 0.0) -> Region:
     """The part of the picture that holds the pixels `points`, grown by `margin` pixels; at least one pixel large."""
-    low_x, low_y, high_x, high_y = _box(np.ascontiguousarray(points, np.float32))
+    low_x, low_y, high_x, high_y = box(np.ascontiguousarray(points, np.float32))
     low = np.floor(low_x - margin), np.floor(low_y - margin)
     high = np.ceil(high_x + margin), np.ceil(high_y + margin)
     x0 = int(min(max(low[0], 0), intrinsics.width - 1))
@@ -60,13 +60,3 @@ def bounding_region(points: Float32[np.ndarray, "n 2"], intrinsics: Intrinsics, 
     x1 = int(min(max(high[0], x0 + 1), intrinsics.width))
     y1 = int(min(max(high[1], y0 + 1), intrinsics.height))
     return x0, y0, x1, y1
-
-
-@njit("UniTuple(f4, 4)(f4[:,::1])", nogil=True, cache=True, fastmath=True)
-def _box(points):
-    """Least and greatest x and y."""
-    low_x, low_y, high_x, high_y = np.float32(1e9), np.float32(1e9), np.float32(-1e9), np.float32(-1e9)
-    for i in range(len(points)):
-        low_x, high_x = min(low_x, points[i, 0]), max(high_x, points[i, 0])
-        low_y, high_y = min(low_y, points[i, 1]), max(high_y, points[i, 1])
-    return low_x, low_y, high_x, high_y
