@@ -8,6 +8,8 @@ frame, the enrolled frame with the most similar mouth, a naive 2D puppet. The re
 - `ratio_to_unmodified` (held out): mouth and inner-face error of f2fcam and of the puppet over the unmodified frame's.
 - `truth` (held out): `flicker_ratio`, `jitter_mouth_ratio`, `jitter_face_ratio` of the true frames themselves: a livelier part of
   a clip flickers more than the enrolled one, and so does a perfect output.
+- `driver` (cross): `jitter_mouth_ratio`, `jitter_face_ratio` of the driving clip itself: an output that follows a restless face
+  or a noisy camera is as restless.
 - `floor` (held out): `same_mouth_percent`, the mouth error between true frames that show the same lips, one of them in
   the target frame's pose; `reencoded_mouth_percent`, of the true frames encoded again.
 - `repeatability`: the driving clip against its own noisy copy shifted by a pixel, as `error` and `motion` below: the floor of
@@ -46,6 +48,7 @@ from f2fcam.evaluation.floor import reencoded_mouth_percent, same_mouth_percent
 from f2fcam.evaluation.measure import (
     Subject,
     TargetLooks,
+    jitter_ratios,
     looped,
     measure,
     motion,
@@ -141,6 +144,8 @@ def compare(driving: Subject, renderings: dict[str, Rendering], target: Subject,
             "puppet_inner_face_error": naive["inner_face_percent"] / plain_frame["inner_face_percent"],
         }
         result["truth"] = true_looks(driving, target, looks)
+    elif not held_out:
+        result["driver"] = jitter_ratios(driving.person.shapes(driving.clip.points), looks)
     return result
 
 

@@ -103,7 +103,9 @@ def test_baselines_and_ratios(actor):
     assert result["ratio_to_unmodified"]["mouth_error"] == pytest.approx(0, abs=1e-3)
     assert result["ratio_to_unmodified"]["puppet_mouth_error"] == pytest.approx(1)
     assert "mouth error 0.00 x" in summary_line(result)
-    assert "ratio_to_unmodified" not in compare(other, everything, actor, held_out=False)
+    cross = compare(other, everything, actor, held_out=False)
+    assert "ratio_to_unmodified" not in cross and set(cross["driver"]) == {"jitter_mouth_ratio", "jitter_face_ratio"}
+    assert compare(actor, everything, actor, held_out=False)["driver"]["jitter_mouth_ratio"] == pytest.approx(1)
     sheet = contact_sheet(actor, everything, actor)
     assert sheet.dtype == np.uint8 and sheet.shape[1] > 1000 and sheet.std() > 20
     json.dumps(plain(result), allow_nan=False)

@@ -107,8 +107,7 @@ def measure(
     if held_out:
         result["error"] |= alike
     shapes = target.person.shapes(output)
-    pictures["jitter_mouth_ratio"] = jitter(shapes, MOUTH) / looks.jitter_mouth
-    pictures["jitter_face_ratio"] = jitter(shapes, INNER_FACE) / looks.jitter_face
+    pictures |= jitter_ratios(shapes, looks)
     pictures["pose_shift_percent"] = pose_shift_percent(output, target.clip.points[rendering.target])
     result["picture"] = pictures
     result["frames"] = {
@@ -126,6 +125,13 @@ def true_looks(driving: Subject, target: Subject, looks: TargetLooks) -> dict[st
     shapes = target.person.shapes(driving.clip.points)
     return {
         "flicker_ratio": float(np.nanmedian(steps)) / looks.flicker,
+        **jitter_ratios(shapes, looks),
+    }
+
+
+def jitter_ratios(shapes: Float[np.ndarray, "n 478 3"], looks: TargetLooks) -> dict[str, float]:
+    """The landmarks' frame-to-frame noise over the target clip's own, each in % of its person's eye distance."""
+    return {
         "jitter_mouth_ratio": jitter(shapes, MOUTH) / looks.jitter_mouth,
         "jitter_face_ratio": jitter(shapes, INNER_FACE) / looks.jitter_face,
     }
