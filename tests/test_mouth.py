@@ -21,7 +21,16 @@ from f2fcam.mouth import descriptor
 from f2fcam.mouth.aperture import APERTURES, PersonAperture, apertures
 from f2fcam.mouth.build import TrackedClip, build_databases
 from f2fcam.mouth.coverage import mouth_coverage
-from f2fcam.mouth.interior import COLUMNS, InsideMap, Rim, _inside_source, content, even_content, rim_coverage
+from f2fcam.mouth.interior import (
+    COLUMNS,
+    InsideMap,
+    Rim,
+    _inside_source,
+    content,
+    darkness,
+    even_content,
+    rim_coverage,
+)
 from f2fcam.mouth.light import colour_match, darkest, log_gain, shading_ratio
 from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
 from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE
@@ -182,6 +191,14 @@ def test_wider_opening_stretches_the_dark_and_not_the_teeth():
     assert 1 / dark.mean() > 1.8
 
 
+def test_darkness_is_counted_and_teeth_are_not():
+    image = np.full((40, 64, 3), 180, np.uint8)
+    image[10:20] = 15
+    assert darkness(image, flat_rim(24), (0, 0)) == pytest.approx(10 / 24, abs=0.05)
+    assert darkness(image, flat_rim(8), (0, 0)) == 0
+    assert darkness(image, flat_rim(0), (0, 0)) == 1
+
+
 def test_colour_match_finds_a_gain_that_varies_over_the_face():
     rng = np.random.default_rng(1)
     pixels = rng.uniform(0, 100, (300, 2)).astype(np.float32)
@@ -296,6 +313,16 @@ def test_the_mouth_of_the_wanted_expression_is_found(model, person, databases, c
     assert len(set(entries[4:])) == 1
 
 
+def test_a_lit_mouth_is_taken_instead_of_a_black_one_of_the_same_shape(model, person, databases, clip):
+    mouth = databases["mouth"]
+    mouth = replace(mouth, gloom=np.full(FRAMES, 0.7, np.float32))
+    lit = databases | {
+        "mouth": replace(mouth, gloom=np.where(np.arange(FRAMES) == 26, 0, mouth.gloom).astype(np.float32))
+    }
+    shown = shown_frames(model, person, lit, clip, 0, act(model, 24))
+    assert shown[-1][0].openings["mouth"].entry == 26
+
+
 def test_a_blink_is_found(model, person, databases, clip):
     open_eyed = shown_frames(model, person, databases, clip, 15, performance(model, jawOpen=0.4))
     blinking = shown_frames(model, person, databases, clip, 2, act(model, 15))
@@ -346,7 +373,8 @@ def test_a_patch_of_the_frame_itself_is_its_pixels(model, person, databases, cli
 
 
 def test_a_change_of_frame_fades_on_time(model, person, databases, clip):
-    retoucher = Retoucher(model, person, databases)
+    alike = replace(databases["mouth"], gloom=np.zeros(FRAMES, np.float32))
+    retoucher = Retoucher(model, person, databases | {"mouth": alike})
     shut, wide = act(model, 1).expression, act(model, 28).expression
     target = Displayed(0, clip[1][0], clip[0].performances[0])
     state, closed = retoucher.retouch(RetouchState(), target, shut, 0.0)

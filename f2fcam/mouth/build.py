@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from f2fcam.mouth.descriptor import (
     rotation_vectors,
     thumbnail,
 )
-from f2fcam.mouth.interior import COLUMNS, ROWS, Content, Rim, content, even_content
+from f2fcam.mouth.interior import COLUMNS, ROWS, Content, Rim, content, darkness, even_content
 from f2fcam.mouth.patch import PatchMaker
 
 PIXEL_BUDGET = {"mouth": 64 << 20, "eye_left": 20 << 20, "eye_right": 20 << 20}
@@ -68,6 +68,7 @@ class _Pictures:
     sharpness: list[float]
     mouths: list[Straight | None]
     heights: list[np.ndarray]
+    gloom: list[float]
     rim: list[Rim]
     content: list[Content]
     frames: list[int]
@@ -94,7 +95,7 @@ def build_databases(
     makers = {name: PatchMaker(aperture) for name, aperture in apertures(model).items()}
     geometry = {name: PersonAperture(model, person, maker.aperture) for name, maker in makers.items()}
     facts = {name: _facts(geometry[name], clip) for name in APERTURES}
-    seen = {name: _Pictures([], [], [], [], [], [], [], [], [], []) for name in APERTURES}
+    seen = {name: _Pictures(*([] for _ in fields(_Pictures))) for name in APERTURES}
     for row, picture in pictures:
         if clip.usable[row]:
             for name in APERTURES:
@@ -184,7 +185,7 @@ def _look(
     gray = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
     out.sharpness.append(float(cv2.Laplacian(gray, cv2.CV_32F).std()))
     if aperture.controls:
-        px_per_mm = intrinsics.focal / float(placed.points[:, 2].mean())
+        px_per_mm = intrinsics.pixels_per_mm(float(placed.points[:, 2].mean()))
         out.mouths.append(straighten(crop, (x0, y0), placed, aperture, px_per_mm))
     out.frames.append(row)
 
@@ -212,7 +213,12 @@ def _outline(
         outline = maker.stage(placed, NO_LIGHT, geometry.intrinsics).rim
         seen.rim.append(outline)
         seen.heights.append(_heights(outline, placed, maker.aperture, geometry.intrinsics))
-        seen.content.append(content(crop, outline, corner) if maker.aperture.has_jaw else even_content())
+        if maker.aperture.has_jaw:
+            seen.content.append(content(crop, outline, corner))
+            seen.gloom.append(darkness(crop, outline, corner))
+        else:
+            seen.content.append(even_content())
+            seen.gloom.append(0.0)
 
 
 def _heights(outline: Rim, placed: Placed, aperture: Aperture, intrinsics: Intrinsics) -> Float32[np.ndarray, " 7"]:
@@ -247,6 +253,7 @@ def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: 
     crops = [seen.crops[k] for k in picked]
     sharpness = np.array([seen.sharpness[k] for k in picked])
     blur = np.maximum(np.log2(np.median(sharpness) / np.maximum(sharpness, 1e-3)), 0) if len(picked) else sharpness
+    gloom = np.array([seen.gloom[k] for k in picked], np.float32)
     cluster, medoids = k_medoids(vectors[kept]) if len(kept) else (np.zeros(0, np.int32), np.zeros(0, np.int32))
     shape, turn, measures, look = (column[rows].astype(np.float32) for column in columns)
     performances = [clip.performances[row] for row in rows]
@@ -266,6 +273,7 @@ def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: 
         pattern=pattern[kept],
         thumbnail=_stack([seen.thumbnail[k] for k in picked], (384,)),
         blur=blur.astype(np.float32),
+        gloom=gloom - gloom.min(initial=1.0),
         metric=facts.metric,
         scales=scales,
         slope=facts.slope,

@@ -29,6 +29,8 @@ W_PATTERN, W_CORRELATION = 1.0, 0.5
 """Weights of what the appearance graph's edges add: patterns (chi-squared) and likeness of the pictures."""
 W_BLUR = 0.3
 """Of a picture half as sharp as the clip's median."""
+W_GLOOM = 0.3
+"""Of a millimetre of the wanted opening's mean height that would show only darkness: a lit inside is better to look at."""
 SHORTAGE = 3.0
 """A gap that is smaller in the retrieved frame than wanted counts this many times: what it hides cannot be shown."""
 W_TEAR = 10.0
@@ -54,6 +56,7 @@ class ApertureDatabase:
         shape, turn, measures, gaze: the entries' descriptors, each divided by its spread.
         pattern: local binary pattern histograms. thumbnail: small pictures for cross-correlation.
         blur: how much less sharp than the median an entry is, in octaves, at least 0.
+        gloom: the share of the opening that shows neither teeth nor tongue, less the clip's least (0 in profiles of old).
         metric: (r, 76) carries an expression to `shape`. scales: spread of shape, turn, measures, gaze.
         slope, offset: carry the fitted landmarks' distances (mm) to the detected ones'.
         gap_range: mean gap of the clip's shut and open eyes (or mouths), in `measures`' unit.
@@ -79,6 +82,7 @@ class ApertureDatabase:
     pattern: Float32[np.ndarray, "n b"]
     thumbnail: Float32[np.ndarray, "n t"]
     blur: Float32[np.ndarray, " n"]
+    gloom: Float32[np.ndarray, " n"]
     metric: Float32[np.ndarray, "r 76"]
     scales: Float32[np.ndarray, " 4"]
     slope: Float32[np.ndarray, " p"]
@@ -142,8 +146,9 @@ class ApertureDatabase:
         steps = arrays.pop(STEPS, None)
         if steps is not None:
             arrays["pixels"] = np.array(steps, np.uint8)
-        for added in ("heights", "fitted_heights"):
-            arrays.setdefault(added, np.zeros((len(arrays["frames"]), 0), np.float32))
+        count = len(arrays["frames"])
+        for added, shape in (("heights", (count, 0)), ("fitted_heights", (count, 0)), ("gloom", (count,))):
+            arrays.setdefault(added, np.zeros(shape, np.float32))
         values = {field.name: np.asarray(arrays[field.name]) for field in fields(cls)}
         name = str(values.pop("name"))
         if name not in APERTURES:
@@ -184,11 +189,13 @@ class Query:
 
 
 def distances(database: ApertureDatabase, query: Query, entries: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, " m"]:
-    """D_p + D_m of the wanted appearance to entries, and what a blurred picture costs."""
+    """D_p + D_m of the wanted appearance to entries, and what a blurred picture or a black inside costs."""
     gaps, out = GAPS[database.name], np.empty(len(entries), np.float32)
+    gloom = W_GLOOM * float(np.maximum(query.heights, 0).mean()) if query.heights.size else 0.0
+    faults = np.float32(W_BLUR) * database.blur[entries] + np.float32(gloom) * database.gloom[entries]
     _distances(
         entries, database.shape, database.turn, database.measures, database.gaze, database.heights,
-        database.fitted_heights, database.blur, query.shape, query.turn, query.measures, query.gaze, query.heights,
+        database.fitted_heights, faults, query.shape, query.turn, query.measures, query.gaze, query.heights,
         W_GAZE * query.sees, gaps.start, gaps.stop, out,
     )  # fmt: skip
     return out
@@ -234,7 +241,7 @@ def tear(heights, fitted, wanted):
     cache=True,
 )
 def _distances(
-    entries, shape, turn, measures, gaze, heights, fitted, blur, wanted_shape, wanted_turn, wanted_measures,
+    entries, shape, turn, measures, gaze, heights, fitted, faults, wanted_shape, wanted_turn, wanted_measures,
     wanted_gaze, wanted_heights, gaze_weight, first_gap, end_gap, out,
 ):  # fmt: skip
     for i in range(len(entries)):
@@ -244,7 +251,7 @@ def _distances(
             total += np.float32(W_ROTATION) * (turn[e, k] - wanted_turn[k]) ** 2
         for k in range(2):
             total += np.float32(gaze_weight) * (gaze[e, k] - wanted_gaze[k]) ** 2
-        out[i] = total + tear(heights[e], fitted[e], wanted_heights) + np.float32(W_BLUR) * blur[e]
+        out[i] = total + tear(heights[e], fitted[e], wanted_heights) + faults[i]
 
 
 def _steps(crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, " bytes"]:

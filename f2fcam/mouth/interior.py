@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 from numba import njit
 from scipy.ndimage import gaussian_filter1d
 
@@ -29,6 +29,8 @@ SEAM_BLEND = 0.06
 """Width of the change from skull to jaw, as part of the opening's width."""
 SMALLEST_GAP_PX = 3.0
 """A lower opening tells nothing of its inside."""
+BLACK = 0.3
+"""Of the median brightness (code values) of the lips and the skin around: darker is neither teeth nor tongue."""
 STIFFEST = 0.06
 """How much the brightest row (teeth) stretches, the darkest being 1."""
 DARK_BELOW, DARK_FROM = 0.10, 0.35
@@ -219,19 +221,37 @@ def content(picture: UInt8[np.ndarray, "h w 3"], outline: Rim, corner: tuple[int
     """The inside of a mouth in a picture whose first pixel lies at `corner`: dark rows give, teeth do not."""
     if outline.gap_px < SMALLEST_GAP_PX:
         return even_content()
-    columns, rows = np.arange(COLUMNS // 4, 3 * COLUMNS // 4), (np.arange(ROWS) + 0.5) / ROWS
+    rows = (np.arange(ROWS) + 0.5) / ROWS
+    inside = _inside(picture, outline, corner, np.arange(COLUMNS // 4, 3 * COLUMNS // 4))
+    light = gaussian_filter1d(inside.mean(axis=(1, 2)), 0.8, mode="nearest")
+    contrast = max(float(np.ptp(light)), 12.0)
+    inner = light + contrast * np.where(np.abs(rows - 0.5) < 0.4, 0.15 * np.abs(rows - 0.5), 10.0)
+    soft = STIFFEST + (1 - np.clip((light - light.min()) / contrast, 0, 1)) ** 3
+    give = np.concatenate([[0], np.cumsum(soft)]) / soft.sum()
+    return Content(float(rows[int(np.argmin(inner))]), give.astype(np.float32))
+
+
+def darkness(picture: UInt8[np.ndarray, "h w 3"], outline: Rim, corner: tuple[int, int]) -> float:
+    """The share of an opening's area that shows nothing: neither teeth nor tongue. All of it where it is all but shut."""
+    if outline.gap_px < SMALLEST_GAP_PX:
+        return 1.0
+    inside = _inside(picture, outline, corner, np.arange(COLUMNS)).mean(axis=2)
+    dark = (inside < BLACK * np.median(picture.mean(axis=2))).mean(axis=0)
+    return float(np.average(dark, weights=np.maximum(outline.lower - outline.upper, 1e-3)))
+
+
+def _inside(
+    picture: UInt8[np.ndarray, "h w 3"], outline: Rim, corner: tuple[int, int], columns: Int64[np.ndarray, " c"]
+) -> Float64[np.ndarray, "24 c 3"]:
+    """An opening's inside sampled on rows from edge to edge at some of its columns."""
+    rows = (np.arange(ROWS) + 0.5) / ROWS
     along = outline.first + (outline.last - outline.first) * columns / (COLUMNS - 1)
     down = outline.upper[columns] + rows[:, None] * (outline.lower - outline.upper)[columns]
     points = np.stack([np.broadcast_to(along, down.shape), down], axis=-1)
     pixels = points @ outline.to_pixels[:, :2].T + outline.to_pixels[:, 2] - corner
     x = np.clip(pixels[..., 0].astype(int), 0, picture.shape[1] - 1)
     y = np.clip(pixels[..., 1].astype(int), 0, picture.shape[0] - 1)
-    light = gaussian_filter1d(picture[y, x].astype(np.float64).mean(axis=(1, 2)), 0.8, mode="nearest")
-    contrast = max(float(np.ptp(light)), 12.0)
-    inner = light + contrast * np.where(np.abs(rows - 0.5) < 0.4, 0.15 * np.abs(rows - 0.5), 10.0)
-    soft = STIFFEST + (1 - np.clip((light - light.min()) / contrast, 0, 1)) ** 3
-    give = np.concatenate([[0], np.cumsum(soft)]) / soft.sum()
-    return Content(float(rows[int(np.argmin(inner))]), give.astype(np.float32))
+    return picture[y, x].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
