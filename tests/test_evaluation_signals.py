@@ -64,7 +64,8 @@ def test_each_signal_answers_to_its_own_motion():
     assert deviation("mouth_width", widen=10) == pytest.approx(0.10, abs=5e-3)
     assert deviation("corner_lift", left_corner=8) == pytest.approx(0.04, abs=1e-3)
     assert deviation("brow_raise", brows=5) == pytest.approx(0.05, abs=1e-6)
-    assert deviation("eye_opening_left", left_lid=1) == pytest.approx(-0.08, abs=1e-6)
+    assert deviation("eye_opening_left", left_lid=1) == pytest.approx(-0.08 * 0.075 / 0.065, abs=1e-6)
+    assert deviation("eye_opening_left", left_lid=-0.5) == pytest.approx(0.04, abs=1e-6)
     assert deviation("eye_opening_right", left_lid=1) == pytest.approx(0, abs=1e-9)
 
 

@@ -23,6 +23,9 @@ NAMES = (
     "eye_opening_left",
     "eye_opening_right",
 )
+LIDS = ("eye_opening_left", "eye_opening_right")
+CLOSED_LIDS, MEAN_LIDS = 0.015, 0.075
+"""What the detector finds of shut lids, and the way from there to a mean neutral opening, in eye distances."""
 LONGEST_LAG = 8
 """Frames searched to either side."""
 QUIET = 0.004
@@ -50,9 +53,16 @@ def measure(shapes: Float[np.ndarray, "n 478 3"]) -> dict[str, Float[np.ndarray,
 
 
 def deviations(points: Float[np.ndarray, "n 478 3"], person: Template) -> dict[str, Float[np.ndarray, " n"]]:
-    """Signals of landmarks (pixels) relative to the person's neutral."""
+    """Signals of landmarks (pixels) relative to the person's neutral.
+
+    Lids that close count by the share of the person's own neutral opening: shut is shut, and narrow eyes have less way to go.
+    """
     neutral = measure(person.neutral[None])
-    return {name: values - neutral[name][0] for name, values in measure(person.shapes(points)).items()}
+    found = {name: values - neutral[name][0] for name, values in measure(person.shapes(points)).items()}
+    for name in LIDS:
+        whole = max(float(neutral[name][0]) - CLOSED_LIDS, CLOSED_LIDS)
+        found[name] = np.where(found[name] < 0, found[name] * MEAN_LIDS / whole, found[name])
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +162,6 @@ def compare(
         "lips_ccc": mean(lips),
         "lag_frames": lag,
     }
-
-
-CLOSED_LIDS = 0.015
-"""What the detector says for touching lids, in eye distances."""
 
 
 def blinks(opening: Float[np.ndarray, " n"], fps: float) -> list[tuple[int, int]]:
