@@ -16,7 +16,7 @@ def start(
     profile: ProfileName,
     profiles: Profiles = None,
     source: Annotated[
-        Optional[str], typer.Option(help="webcam:0, a video file, or synthetic.", show_default=False)
+        Optional[str], typer.Option(help="webcam:0, /dev/videoN, a video file, or synthetic.", show_default=False)
     ] = None,
     sink: Annotated[
         Optional[str],
@@ -37,8 +37,8 @@ def start(
     config = StartConfig(
         profile=profile,
         profiles=profiles.absolute() if profiles else None,
-        source=source or defaults.source,
-        sink=sink or defaults.sink,
+        source=_device(source or defaults.source, "webcam"),
+        sink=_device(sink or defaults.sink, "v4l2"),
         size=parse_size(size or defaults.size),
         fps=defaults.fps if fps is None else fps,
         duration_s=seconds,
@@ -56,6 +56,11 @@ def start(
         if device
         else "Still loading; see `f2fcam status`."
     )
+
+
+def _device(uri: str, kind: str) -> str:
+    """A bare device path with the kind of source or sink that it can only mean."""
+    return f"{kind}:{uri}" if uri.startswith("/dev/video") else uri
 
 
 def stop() -> None:
