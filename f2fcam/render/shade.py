@@ -20,8 +20,8 @@ SMALLEST_RATIO, LARGEST_RATIO = 0.6, 1.6
 ENCODED_OFFSET = 0.055
 """sRGB's power segment is v = 1.055 L^(1/2.4) - 0.055: a factor r on linear light takes v to (v + 0.055) r^(1/2.4) - 0.055."""
 
-GAIN_SMOOTHING = 2
-"""Passes of `smooth_gain` over the level-0 mesh: about a centimetre."""
+GAIN_SMOOTHING = 8
+"""Passes of `smooth_gain` over the level-0 mesh: about two centimetres. What is finer is the fits' noise, and flickers."""
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Rec. 709 weights of linear RGB."""
