@@ -38,6 +38,8 @@ MISFIT_SMOOTHING = 1.0
 LEAST_SPREAD = {"shape": 0.3, "turn": 0.10, "measures": 1.0, "gaze": 0.05}
 """Millimetres, radians and eye widths below which a clip's spread is noise."""
 NO_LIGHT = np.zeros((9, 3), np.float32)
+NATURAL_DARK = 0.2
+"""Share of an opening that may be dark beside its teeth and tongue."""
 SHUT_PERCENT = 30
 """An eye less open than this share of its range hides its gaze."""
 
@@ -273,7 +275,7 @@ def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: 
         pattern=pattern[kept],
         thumbnail=_stack([seen.thumbnail[k] for k in picked], (384,)),
         blur=blur.astype(np.float32),
-        gloom=gloom - gloom.min(initial=1.0),
+        gloom=np.maximum(gloom - max(float(gloom.min(initial=1.0)), NATURAL_DARK), 0.0).astype(np.float32),
         metric=facts.metric,
         scales=scales,
         slope=facts.slope,

@@ -29,7 +29,7 @@ W_PATTERN, W_CORRELATION = 1.0, 0.5
 """Weights of what the appearance graph's edges add: patterns (chi-squared) and likeness of the pictures."""
 W_BLUR = 0.3
 """Of a picture half as sharp as the clip's median."""
-W_GLOOM = 0.3
+W_GLOOM = 0.5
 """Of a millimetre of the wanted opening's mean height that would show only darkness: a lit inside is better to look at."""
 SHORTAGE = 3.0
 """A gap that is smaller in the retrieved frame than wanted counts this many times: what it hides cannot be shown."""
@@ -56,7 +56,7 @@ class ApertureDatabase:
         shape, turn, measures, gaze: the entries' descriptors, each divided by its spread.
         pattern: local binary pattern histograms. thumbnail: small pictures for cross-correlation.
         blur: how much less sharp than the median an entry is, in octaves, at least 0.
-        gloom: the share of the opening that shows neither teeth nor tongue, less the clip's least (0 in profiles of old).
+        gloom: the share of the opening that shows neither teeth nor tongue, beyond what is natural (0 in profiles of old).
         metric: (r, 76) carries an expression to `shape`. scales: spread of shape, turn, measures, gaze.
         slope, offset: carry the fitted landmarks' distances (mm) to the detected ones'.
         gap_range: mean gap of the clip's shut and open eyes (or mouths), in `measures`' unit.
