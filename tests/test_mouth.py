@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,7 +34,9 @@ from f2fcam.mouth.interior import (
 )
 from f2fcam.mouth.light import colour_match, darkest, log_gain, shading_ratio
 from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
-from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE
+from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE, RetrievalState, retrieve
+from f2fcam.profile_store import open_profile
+from f2fcam.reenact import aperture_databases
 
 FRAMES = 30
 SIZE = (360, 400)
@@ -146,7 +149,7 @@ def flat_rim(height: float, top: float = 0.0) -> Rim:
 
 def source_of(inside: InsideMap, x: float, y: float) -> tuple[float, float]:
     maps, numbers = inside.arrays()
-    sx, sy, _ = _inside_source(
+    sx, sy, _, _ = _inside_source(
         np.float32(x), np.float32(y), maps, numbers,
         inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
     )  # fmt: skip
@@ -431,11 +434,25 @@ def test_coverage_says_what_is_missing():
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.6, 6.0])
-def test_lips_that_all_but_meet_leave_an_even_line(gap):
-    """No dots: along the mouth every column of pixels is covered alike, and a wide mouth as far as it is open."""
+def test_an_opening_covers_what_it_is_high(gap):
+    """No dots: along the mouth every column of pixels is covered alike, by the opening's height; none where it is shut."""
     edges = np.full(COLUMNS, 20.3, np.float32), np.full(COLUMNS, 20.3 + gap, np.float32)
     outline = Rim(np.array([[1.0, 0, 0], [0, 1, 0]]), 8.0, 52.0, *edges)
-    coverage = rim_coverage(outline, np.zeros((40, 60), np.uint8), (0, 0, 60, 40))
-    heights = coverage[:, 12:48].sum(axis=0) / 255
-    assert heights.min() > 0.3 and np.ptp(heights) < 0.15
-    assert heights.mean() == pytest.approx(gap + 1 if gap > 2 else 1.3, abs=0.9)
+    coverage = rim_coverage(outline, (0, 0, 60, 40))
+    heights = coverage.sum(axis=0) / 255
+    assert heights[8:52] == pytest.approx(gap, abs=0.01)
+    assert heights[:8].max() == heights[52:].max() == 0
+
+
+@pytest.mark.parametrize("displayed", [119, 129])
+def test_shut_lips_come_from_a_frame_where_they_are_shut(displayed: int):
+    """alice's fits leave 2 mm between lips that touch; her film shows it, and a mouth with teeth is no choice."""
+    profile = open_profile("alice", Path(__file__).resolve().parents[1] / "profiles")
+    mouth = aperture_databases(profile)["mouth"]
+    shut = np.flatnonzero(mouth.heights.max(axis=1) == 0)
+    assert len(shut) > 10 and mouth.fitted_heights[shut].mean() > 1.0
+    geometry = PersonAperture(load_face_model(), profile.person, apertures(load_face_model())["mouth"])
+    performance = profile.frames.performance(displayed)
+    for entry in shut[::4]:
+        state = retrieve(RetrievalState(), mouth, geometry, displayed, performance, mouth.expression[entry], 0.0)
+        assert mouth.heights[state.entry].max() < 0.5

@@ -35,6 +35,8 @@ SHORTAGE = 3.0
 """A gap that is smaller in the retrieved frame than wanted counts this many times: what it hides cannot be shown."""
 W_TEAR = 10.0
 """Of the squared logarithm of how many times its own height a retrieved opening has to be stretched."""
+W_SQUEEZE = 2.0
+"""The same for an opening that has to be closed: bright teeth in a thin slit are not this person's."""
 TEAR_MM = 1.5
 """Heights are compared with this much added."""
 
@@ -191,11 +193,10 @@ class Query:
 def distances(database: ApertureDatabase, query: Query, entries: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, " m"]:
     """D_p + D_m of the wanted appearance to entries, and what a blurred picture or a black inside costs."""
     gaps, out = GAPS[database.name], np.empty(len(entries), np.float32)
-    gloom = W_GLOOM * float(np.maximum(query.heights, 0).mean()) if query.heights.size else 0.0
-    faults = np.float32(W_BLUR) * database.blur[entries] + np.float32(gloom) * database.gloom[entries]
     _distances(
         entries, database.shape, database.turn, database.measures, database.gaze, database.heights,
-        database.fitted_heights, faults, query.shape, query.turn, query.measures, query.gaze, query.heights,
+        database.fitted_heights, database.blur, database.gloom,
+        query.shape, query.turn, query.measures, query.gaze, query.heights,
         W_GAZE * query.sees, gaps.start, gaps.stop, out,
     )  # fmt: skip
     return out
@@ -223,25 +224,33 @@ def _shape_distance(shape, measures, wanted_shape, wanted_measures, first_gap, e
 
 
 @njit("f4(f4[::1], f4[::1], f4[::1])", nogil=True, cache=True)
+def shown_height(heights, fitted, wanted):
+    """Mean height in mm of an opening of some heights (7,), real and fitted, once the fitted ones are as wanted."""
+    total = np.float32(0)
+    for k in range(len(heights)):
+        total += max(heights[k] + wanted[k] - fitted[k], np.float32(0))
+    return total / np.float32(max(len(heights), 1))
+
+
+@njit("f4(f4[::1], f4[::1], f4[::1])", nogil=True, cache=True)
 def tear(heights, fitted, wanted):
-    """What it costs to stretch an opening of some heights (7,), real and fitted, until the fitted ones are as wanted."""
+    """What it costs to stretch (or close) an opening of heights (7,), real and fitted, until the fitted are as wanted."""
     total, more = np.float32(0), np.float32(TEAR_MM)
     for k in range(len(heights)):
         stretched = max(heights[k] + wanted[k] - fitted[k], np.float32(0)) + more
         factor = stretched / (max(heights[k], np.float32(0)) + more)
-        if factor > 1:
-            total += np.log(factor) ** 2
-    return np.float32(W_TEAR) * total / np.float32(max(len(heights), 1))
+        total += np.float32(W_TEAR if factor > 1 else W_SQUEEZE) * np.log(factor) ** 2
+    return total / np.float32(max(len(heights), 1))
 
 
 @njit(
-    "void(i8[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1],"
+    "void(i8[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[::1],"
     " f4[::1], f4[::1], f4[::1], f4[::1], f4[::1], f8, i8, i8, f4[::1])",
     nogil=True,
     cache=True,
 )
 def _distances(
-    entries, shape, turn, measures, gaze, heights, fitted, faults, wanted_shape, wanted_turn, wanted_measures,
+    entries, shape, turn, measures, gaze, heights, fitted, blur, gloom, wanted_shape, wanted_turn, wanted_measures,
     wanted_gaze, wanted_heights, gaze_weight, first_gap, end_gap, out,
 ):  # fmt: skip
     for i in range(len(entries)):
@@ -251,7 +260,9 @@ def _distances(
             total += np.float32(W_ROTATION) * (turn[e, k] - wanted_turn[k]) ** 2
         for k in range(2):
             total += np.float32(gaze_weight) * (gaze[e, k] - wanted_gaze[k]) ** 2
-        out[i] = total + tear(heights[e], fitted[e], wanted_heights) + faults[i]
+        total += tear(heights[e], fitted[e], wanted_heights) + np.float32(W_BLUR) * blur[e]
+        total += np.float32(W_GLOOM) * gloom[e] * shown_height(heights[e], fitted[e], wanted_heights)
+        out[i] = total
 
 
 def _steps(crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, " bytes"]:

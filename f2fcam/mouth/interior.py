@@ -35,12 +35,34 @@ STIFFEST = 0.06
 """How much the brightest row (teeth) stretches, the darkest being 1."""
 DARK_BELOW, DARK_FROM = 0.10, 0.35
 """Old over new height of an opening: below the one the inside is the cavity's darkness, above the other as retrieved."""
-SLIT_BELOW = 0.3
-"""New over old height below which lips that all but meet shade what is left between them."""
-DARKNESS, SLIT_SHADE = 0.8, 0.5
-_gaussian = np.exp(-0.5 * (np.arange(-6, 7) / 1.5) ** 2)
-SMOOTHING = _gaussian / _gaussian.sum()
-"""Along an edge, columns."""
+DARKNESS = 0.8
+"""Of what no retrieved pixel shows."""
+THIN = 0.1
+"""Height over width of an opening: below, little light comes in, and what is closed further than it was is shaded."""
+STRETCH = 1.15
+"""Largest magnification of teeth while lips move over them (`DECISIONS` 10)."""
+COLUMNS = 64
+"""Columns into which an opening is divided between its ends."""
+ROWS = 24
+"""Rows of its brightness profile."""
+SEAM_BLEND = 0.06
+"""Width of the change from skull to jaw, as part of the opening's width."""
+SMALLEST_GAP_PX = 3.0
+"""A lower opening tells nothing of its inside."""
+BLACK = 0.3
+"""Of the median brightness (code values) of the lips and the skin around: darker is neither teeth nor tongue."""
+STIFFEST = 0.06
+"""How much the brightest row (teeth) stretches, the darkest being 1."""
+DARK_BELOW, DARK_FROM = 0.10, 0.35
+"""Old over new height of an opening: below the one the inside is the cavity's darkness, above the other as retrieved."""
+DARKNESS = 0.8
+"""Of what no retrieved pixel shows."""
+THIN = 0.1
+"""Height over width of an opening: below, little light comes in, and what is closed further than it was is shaded."""
+EDGE_SHARE = 1 / 35
+"""Width of a lip's edge, of the mouth's width: no camera's is as sharp as a pixel. At least a pixel."""
+SMOOTHING_COLUMNS, SMOOTHING_PX = 1.5, 2.0
+"""Spread of the Gaussian along an edge: the larger of the two, so that a small mouth shows no pixel steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +106,13 @@ def opening_mask(placed: Placed, aperture: Aperture, drawn: Fragments) -> UInt8[
     return mask
 
 
-def rim_coverage(
-    outline: Rim, mask: UInt8[np.ndarray, "h w"], region: tuple[int, int, int, int]
-) -> UInt8[np.ndarray, "h w"]:
-    """How much of each pixel (0..255) lies within the smoothed rim; lips that all but meet leave a thin, even line."""
-    along = np.linspace(outline.first, outline.last, COLUMNS)
-    edges = [np.column_stack([along, outline.upper]), np.column_stack([along, outline.lower])[::-1]]
-    to_pixels = outline.to_pixels
-    pixels = np.concatenate(edges) @ to_pixels[:, :2].T + to_pixels[:, 2] - np.array(region[:2]) - 0.5
-    coverage = np.zeros_like(mask)
-    cv2.fillPoly(coverage, [np.round(pixels * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
+def rim_coverage(outline: Rim, region: tuple[int, int, int, int], edge_px: float = 1.0) -> UInt8[np.ndarray, "h w"]:
+    """How much of each pixel (0..255) of `region` lies between the rim's edges, as sharp as given; none where they meet."""
+    coverage = np.empty((region[3] - region[1], region[2] - region[0]), np.uint8)
+    to_axes = outline.to_axes.astype(np.float32)
+    _cover(
+        to_axes, outline.first, outline.last, outline.upper, outline.lower, max(edge_px, 1.0), region[0], region[1], coverage
+    )  # fmt: skip
     return coverage
 
 
@@ -143,18 +162,20 @@ def _fill_gaps(line):
         line[k] = line[last]
 
 
-@njit("void(f8[::1], f4[::1])", nogil=True, cache=True)
-def _smooth(line, out):
-    """Pixel steps taken out: the median of three, then a Gaussian; the ends repeated."""
+@njit("void(f8[::1], f8, f4[::1])", nogil=True, cache=True)
+def _smooth(line, spread, out):
+    """Pixel steps taken out: the median of three, then a Gaussian of some columns' spread; the ends repeated."""
     median = line.copy()
     for c in range(1, COLUMNS - 1):
         left, middle, right = line[c - 1], line[c], line[c + 1]
         median[c] = max(min(left, middle), min(max(left, middle), right))
-    reach = len(SMOOTHING) // 2
+    reach = int(np.ceil(3 * spread))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2)
+    weights /= weights.sum()
     for c in range(COLUMNS):
         total = 0.0
-        for k in range(len(SMOOTHING)):
-            total += SMOOTHING[k] * median[min(max(c + k - reach, 0), COLUMNS - 1)]
+        for k in range(len(weights)):
+            total += weights[k] * median[min(max(c + k - reach, 0), COLUMNS - 1)]
         out[c] = total
 
 
@@ -189,7 +210,7 @@ def _outline(pixels, upper, lower, mask, x0, y0, to_axes, ends, edges):
     if _edges(mask, x0, y0, to_axes, ends, tops, bottoms) >= 2 * SMALLEST_GAP_PX:
         for line, out in ((tops, edges[0]), (bottoms, edges[1])):
             _fill_gaps(line)
-            _smooth(line, out)
+            _smooth(line, max(SMOOTHING_COLUMNS, SMOOTHING_PX * COLUMNS / (ends[1] - ends[0])), out)
         return
     ends[0], ends[1] = 0.0, max(length, 1.0)
     tops[:] = 0.0
@@ -324,6 +345,30 @@ def _at(table, position):
     return table[low] + (position - low) * (table[low + 1] - table[low])
 
 
+@njit("void(f4[:,:], f8, f8, f4[::1], f4[::1], f8, i8, i8, u1[:,::1])", nogil=True, cache=True, fastmath=True)
+def _cover(to_axes, first, last, upper, lower, edge_px, x0, y0, coverage):
+    """Box-filtered over the width of a lip's edge downwards, and over the pixel's width along."""
+    zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
+    first, last = np.float32(first), np.float32(last)
+    reach, share = half * np.float32(edge_px), np.float32(255 / edge_px)
+    highest, lowest = upper.min(), lower.max()
+    per_column = np.float32(COLUMNS - 1) / max(last - first, np.float32(1e-3))
+    for y in range(coverage.shape[0]):
+        for x in range(coverage.shape[1]):
+            coverage[y, x] = 0
+            px, py = np.float32(x + x0) + half, np.float32(y + y0) + half
+            down = to_axes[1, 0] * px + to_axes[1, 1] * py + to_axes[1, 2]
+            if down + reach <= highest or down - reach >= lowest:
+                continue
+            along = to_axes[0, 0] * px + to_axes[0, 1] * py + to_axes[0, 2]
+            wide = min(along + half, last) - max(along - half, first)
+            if wide <= 0:
+                continue
+            column = (along - first) * per_column
+            high = min(down + reach, _at(lower, column)) - max(down - reach, _at(upper, column))
+            coverage[y, x] = np.uint8(share * max(high, zero) * min(wide, one) + half)
+
+
 @njit(inline="always")
 def _stretched(share, excess, give):
     """Where in the old opening (0..1) the new opening's place `share` (0..1) is found; `excess`: new over old height - 1."""
@@ -342,7 +387,8 @@ def _stretched(share, excess, give):
 
 @njit(inline="always")
 def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_lower, give):
-    """Old picture's pixel for the new picture's (x, y) inside the opening, and how dark the inside is there (0..1)."""
+    """Old picture's pixel for the new picture's (x, y) inside the opening; how much of it is the cavity's darkness, and
+    how far the lips have closed over it (both 0..1)."""
     zero, one = np.float32(0), np.float32(1)
     along = maps[0, 0, 0] * x + maps[0, 0, 1] * y + maps[0, 0, 2]
     down = maps[0, 1, 0] * x + maps[0, 1, 1] * y + maps[0, 1, 2]
@@ -391,8 +437,10 @@ def _inside_source(x, y, maps, numbers, new_upper, new_lower, old_upper, old_low
 
     missing = (np.float32(DARK_FROM) - height / max(wanted, np.float32(1))) / np.float32(DARK_FROM - DARK_BELOW)
     dark = min(max(missing, zero), one) * min(min(below, above) / np.float32(3), one)
-    slit = one - max(wanted, zero) / (np.float32(SLIT_BELOW) * height)
-    dark = max(dark * np.float32(DARKNESS), min(max(slit, zero), one) * np.float32(SLIT_SHADE))
+    dark = dark * np.float32(DARKNESS)
+    wide = np.float32(THIN) * (numbers[3] - numbers[2])
+    thin = max(one - max(wanted, zero) / wide, zero) - max(one - height / wide, zero)
+    thin = min(max(thin, zero), one)
     sx = maps[3, 0, 0] * along + maps[3, 0, 1] * down + maps[3, 0, 2]
     sy = maps[3, 1, 0] * along + maps[3, 1, 1] * down + maps[3, 1, 2]
-    return sx, sy, dark
+    return sx, sy, dark, thin

@@ -34,6 +34,12 @@ from f2fcam.render.shade import ENCODED_OFFSET
 RING = (0.02, 0.9)
 """Vertices with an alpha in this range tell the light around the opening."""
 RING_STRIDE = 3
+EDGE_SHARE = 1 / 28
+"""Width of a lip's edge, of the mouth's width: no camera's is as sharp as a pixel."""
+SHADED = (0.5, 0.7, 0.7)
+"""What lips that all but meet take off the red, green and blue of bright teeth between them: what light is left is red."""
+SHADED_FROM, SHADED_FULLY = 40.0, 120.0
+"""Brightest channel (code values): dark insides are shaded by nature."""
 GAMMA = 1 / 2.4
 _power = np.polynomial.Chebyshev.interpolate(lambda ratio: ratio**GAMMA, 7, SHADING_LIMITS)
 POWER_MIDDLE = sum(SHADING_LIMITS) / 2
@@ -95,7 +101,11 @@ class PatchMaker:
         drawn = self._rasterizer.rasterize(new.points, self.aperture.triangles, intrinsics, region)
         mask = opening_mask(new, self.aperture, drawn)
         outline = rim(new, self.aperture, mask, (region[0], region[1]))
-        coverage = rim_coverage(outline, mask, region) if self.aperture.has_jaw else cv2.GaussianBlur(mask, (3, 3), 0)
+        if self.aperture.has_jaw:
+            ends = new.pixels[self.aperture.upper[[0, -1]]]
+            coverage = rim_coverage(outline, region, EDGE_SHARE * float(np.linalg.norm(ends[1] - ends[0])))
+        else:
+            coverage = cv2.GaussianBlur(mask, (3, 3), 0)
         return Stage(new, luminance(new.normals, lighting), drawn, coverage, outline)
 
     def make(self, stage: Stage, origin: Origin, displayed: Origin) -> Patch:
@@ -247,14 +257,16 @@ def _patch(
                 green = (green + offset) * values[3] - offset
                 blue = (blue + offset) * values[4] - offset
             if opening > 0:
-                sx, sy, dark = _inside_source(
+                sx, sy, dark, thin = _inside_source(
                     x + x0 + half, y + y0 + half, maps, numbers, new_upper, new_lower, old_upper, old_lower, give
                 )
                 r, g, b = _tap(picture, sx - half - left, sy - half - top, kernel)
                 offset = np.float32(255 * ENCODED_OFFSET)
-                r = ((r + offset) * inner_gain[0] - offset) * (1 - dark)
-                g = ((g + offset) * inner_gain[1] - offset) * (1 - dark)
-                b = ((b + offset) * inner_gain[2] - offset) * (1 - dark)
+                bright = (max(r, g, b) - np.float32(SHADED_FROM)) * np.float32(1 / (SHADED_FULLY - SHADED_FROM))
+                thin *= min(max(bright, np.float32(0)), np.float32(1))
+                r = ((r + offset) * inner_gain[0] - offset) * (1 - dark) * (1 - np.float32(SHADED[0]) * thin)
+                g = ((g + offset) * inner_gain[1] - offset) * (1 - dark) * (1 - np.float32(SHADED[1]) * thin)
+                b = ((b + offset) * inner_gain[2] - offset) * (1 - dark) * (1 - np.float32(SHADED[2]) * thin)
                 red, green, blue = red + opening * (r - red), green + opening * (g - green), blue + opening * (b - blue)
             rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = _encoded(red, 1), _encoded(green, 1), _encoded(blue, 1)
             covered = max(values[5] if weight > 0 else np.float32(0), opening)
