@@ -10,7 +10,7 @@ person. The actor's own picture never reaches the output: `show` sees the target
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -24,7 +24,7 @@ from f2fcam.profile import Profile, damaged
 from f2fcam.render import Rasterizer
 from f2fcam.render import view as rendering
 from f2fcam.render.composite import Patch
-from f2fcam.render.shade import Appearance
+from f2fcam.render.shade import Appearance, LightState
 from f2fcam.render.view import TargetView
 from f2fcam.track.actor import Acted, Actor, ActorState, Status, follow
 from f2fcam.track.landmarks import LandmarkDetector
@@ -73,9 +73,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class RenderState:
-    """What one output picture hands to the next: which mouth and eyes are shown."""
+    """What one output picture hands to the next: which mouth and eyes are shown, and the change of light."""
 
     retouch: RetouchState = field(default_factory=RetouchState)
+    light: LightState = field(default_factory=LightState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +172,24 @@ def show(
     own = target.view.performance.expression
     height, width = target.view.rgb.shape[:2]
     mask = workspace.mask((height, width))
+    time_s = acted.timestamp_ns * 1e-9
     if acted.expression is None or acted.strength < LEAST_STRENGTH or not target.usable:
         expression, rgb = own, target.view.rgb
+        state = replace(state, light=LightState())
     else:
         expression = own + np.float32(acted.strength) * (acted.expression - own)
         patches: tuple[Patch, ...] = ()
         if workspace.retoucher is not None:
             displayed = Displayed(target.row, target.view.rgb, target.view.performance)
-            retouch, patches = workspace.retoucher.retouch(
-                state.retouch, displayed, expression, acted.timestamp_ns * 1e-9
-            )
-            state = RenderState(retouch)
+            retouch, patches = workspace.retoucher.retouch(state.retouch, displayed, expression, time_s)
+            state = replace(state, retouch=retouch)
         retouched = time.perf_counter()
         times["mouth"] = (retouched - start) * 1e3
-        rendered = rendering.render_frame(target.view, expression, workspace.memory, patches, workspace.appearance)
+        share = state.light.share(target.row, time_s)
+        rendered = rendering.render_frame(
+            target.view, expression, workspace.memory, patches, workspace.appearance, state.light.gain, share
+        )
+        state = replace(state, light=LightState(rendered.light, target.row, time_s))
         x0, y0, x1, y1 = rendered.region
         mask[y0:y1, x0:x1] = rendered.mask
         rgb = rendered.rgb

@@ -15,6 +15,7 @@ from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.face.state import Performance, Person
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.render.membrane import NECK_REACH
+from f2fcam.render.shade import LIGHT_ROWS, LIGHT_S, LightState
 from f2fcam.render.view import TargetView, Workspace, _carry, render_frame
 from f2fcam.render.warp import MARGIN
 
@@ -188,3 +189,25 @@ def test_what_is_drawn_has_no_cracks_and_keeps_the_rims(model: FaceModel, worksp
         assert border <= set(np.concatenate(list(model.loops.values())).tolist())
     assert len(workspace.skins["model"].mesh.triangles) == 106_240
     assert len(workspace.skins["video"].mesh.triangles) < 60_000
+
+
+def test_the_change_of_light_follows_within_a_few_pictures(model: FaceModel, workspace: Workspace):
+    """Noise of single pictures is taken out of it, a smile's shade is there within three times the time constant."""
+    view, smile = a_view(model), acting(model, mouthSmileLeft=1.0, mouthSmileRight=1.0, cheekSquintLeft=1.0)
+    at_once = render_frame(view, smile, workspace).light
+    state, shown = LightState(np.ones_like(at_once), 3, 0.0), []
+    for k in range(1, 11):
+        share = state.share(3, k / 30)
+        light = render_frame(view, smile, workspace, (), "video", state.gain, share).light
+        shown.append(np.abs(light - at_once).max() / np.abs(1 - at_once).max())
+        state = LightState(light, 3, k / 30)
+    assert np.abs(1 - at_once).max() > 0.03
+    assert shown[0] == pytest.approx(np.exp(-1 / 30 / LIGHT_S), abs=0.01) and shown[-1] < 0.05
+
+
+def test_after_a_jump_the_light_is_the_new_frames_own():
+    state = LightState(np.ones(4, np.float32), 10, 1.0)
+    assert LightState().share(0, 0.0) == 1.0
+    assert state.share(10 + LIGHT_ROWS + 1, 1.03) == 1.0
+    assert state.share(10, 0.5) == 1.0
+    assert 0.2 < state.share(11, 1.033) < 0.4

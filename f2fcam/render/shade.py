@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -23,8 +24,34 @@ ENCODED_OFFSET = 0.055
 GAIN_SMOOTHING = 8
 """Passes of `smooth_gain` over the level-0 mesh: about two centimetres. What is finer is the fits' noise, and flickers."""
 
+LIGHT_S = 0.1
+"""How fast the change of light follows (time constant): what is faster is mostly the fits' noise, and the skin flickers."""
+
+LIGHT_ROWS = 4
+"""Target frames further apart do not follow each other: their light is their own at once."""
+
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Rec. 709 weights of linear RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class LightState:
+    """What one output picture hands to the next: the change of light that was shown, and on which target frame, when.
+
+    Attributes:
+        gain: factors of the level-0 vertices (`encoded_gain`); None at the start.
+    """
+
+    gain: Float32[np.ndarray, " m"] | None = None
+    row: int = -1
+    time_s: float = 0.0
+
+    def share(self, row: int, time_s: float) -> float:
+        """How much of the change of light is new in the picture of a target frame `row`; all of it after a jump."""
+        passed = time_s - self.time_s
+        if self.gain is None or abs(row - self.row) > LIGHT_ROWS or passed < 0:
+            return 1.0
+        return 1.0 - float(np.exp(-passed / LIGHT_S))
 
 
 @njit(inline="always")

@@ -64,11 +64,13 @@ class Rendered:
     Attributes:
         rgb: the whole picture.
         mask: 255 inside `region` where it may differ from the target frame; everywhere else it is equal bit for bit.
+        light: the change of light per level-0 vertex; not in the workspace.
     """
 
     rgb: UInt8[np.ndarray, "h w 3"]
     mask: UInt8[np.ndarray, "rows columns"]
     region: Region
+    light: Float32[np.ndarray, " m"]
 
 
 class Skin:
@@ -149,11 +151,16 @@ class Surface:
 
 @dataclass(frozen=True, slots=True)
 class Surfaces:
-    """The frame's own mesh and the one to be shown, with the change of light between them (`shade.encoded_gain`)."""
+    """The frame's own mesh and the one to be shown, with the change of light between them (`shade.encoded_gain`).
+
+    Attributes:
+        gain: per drawn vertex. gain0: per level-0 vertex.
+    """
 
     old: Surface
     new: Surface
     gain: Float32[np.ndarray, " n"]
+    gain0: Float32[np.ndarray, " m"]
 
 
 def render_frame(
@@ -162,12 +169,17 @@ def render_frame(
     workspace: Workspace,
     patches: tuple[Patch, ...] = (),
     appearance: Appearance = "video",
+    last_light: Float32[np.ndarray, " m"] | None = None,
+    light_share: float = 1.0,
 ) -> Rendered:
-    """Show the target's frame with another expression: same pose, light, hair and background."""
+    """Show the target's frame with another expression: same pose, light, hair and background.
+
+    Of the change of light between the two expressions `light_share` is taken, the rest from `last_light`.
+    """
     height, width = target.rgb.shape[:2]
     camera = _camera_of(target.person.intrinsics, width, height)
     skin = workspace.skins[appearance]
-    surfaces = _surfaces(target, expression, camera, skin, workspace)
+    surfaces = _surfaces(target, expression, camera, skin, workspace, last_light, light_share)
     old, new, triangles = surfaces.old, surfaces.new, skin.mesh.triangles
     face_height = float(workspace.face_height_mm * camera.focal / target.performance.camera_from_model.translation[2])
     region = _changed_region(old, new, skin, camera, face_height, appearance)
@@ -178,7 +190,7 @@ def render_frame(
     out = workspace.scratch.take("rgb", target.rgb.shape, np.uint8)
     frame, cavity = np.ascontiguousarray(target.rgb), _cavity(target.performance.lighting)
     composite(frame, field, fragments, triangles, texture, cavity, patches, out, workspace.scratch)
-    return Rendered(out, field.mask, region)
+    return Rendered(out, field.mask, region, surfaces.gain0.copy())
 
 
 def _camera_of(intrinsics: Intrinsics, width: int, height: int) -> Intrinsics:
@@ -188,7 +200,13 @@ def _camera_of(intrinsics: Intrinsics, width: int, height: int) -> Intrinsics:
 
 
 def _surfaces(
-    target: TargetView, expression: np.ndarray, camera: Intrinsics, skin: Skin, workspace: Workspace
+    target: TargetView,
+    expression: np.ndarray,
+    camera: Intrinsics,
+    skin: Skin,
+    workspace: Workspace,
+    last_light: np.ndarray | None = None,
+    light_share: float = 1.0,
 ) -> Surfaces:
     """Both meshes at once: reading basis and subdivision operator costs more than what is multiplied by them."""
     take, operator, count = workspace.scratch.take, skin.mesh.operator, len(skin.mesh.rows)
@@ -204,6 +222,9 @@ def _surfaces(
     gain0, memory = take("gain0", (len(coarse),)), take("gain memory", (len(coarse), 2))
     encoded_gain(normals[1], normals[0], np.ascontiguousarray(target.performance.lighting, np.float32), gain0)
     smooth_gain(gain0, workspace.triangles0, GAIN_SMOOTHING, memory)
+    if last_light is not None:
+        gain0 *= np.float32(light_share)
+        gain0 += np.float32(1 - light_share) * last_light
     coarse[:, 6], coarse[:, 7] = gain0, 0
     old = Surface(take("old points", (count, 3)), take("old pixels", (count, 2)), normals[0])
     new = Surface(take("new points", (count, 3)), take("new pixels", (count, 2)), normals[1])
@@ -212,7 +233,7 @@ def _surfaces(
         operator.indptr, operator.indices, operator.data, coarse, camera.focal, camera.center_x, camera.center_y,
         skin.light, old.points, old.pixels, new.points, new.pixels, gain,
     )  # fmt: skip
-    return Surfaces(old, new, gain)
+    return Surfaces(old, new, gain, gain0)
 
 
 @njit(
