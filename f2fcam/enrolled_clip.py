@@ -22,7 +22,7 @@ from f2fcam.render import bounding_region
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
 from f2fcam.track.actor import trusted
 from f2fcam.track.fit import FitConfig, FrameFitter
-from f2fcam.track.neutral import landmark_speeds, lip_gap, neutral_expression, shape_sizes
+from f2fcam.track.neutral import landmark_speeds, lip_gap, relaxed_face, shape_sizes
 from f2fcam.track.samples import choose_samples
 from f2fcam.track.scan import Scan, Seen, Shot
 from f2fcam.track.tracker import Tracked, TrackState, track_step
@@ -95,13 +95,13 @@ def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[
     landmarks = [rows[row].landmarks for row in nearest]
     times = np.array([row.time_s for row in rows])
     expressions = smoothed(np.stack([p.expression for p in performances]), usable, _slow_shapes(model))
-    neutral = neutral_expression(
+    relaxed = relaxed_face(
         expressions[usable],
         np.array([lip_gap(lm) for lm in landmarks])[usable],
         landmark_speeds([row.landmarks for row in rows], times)[usable],
         shape_sizes(model),
     )
-    person = replace(person, neutral=neutral)
+    person = relaxed.given_to(person)
     performances = [replace(p, expression=e) for p, e in zip(performances, expressions, strict=True)]
     frames = TrackedFrames(
         index=np.array([row.index for row in rows], np.int32),

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import UInt8
@@ -24,7 +23,7 @@ from f2fcam.face.state import Person
 from f2fcam.frame import Frame
 from f2fcam.source_person import SMALLEST_FACE_PX, estimate_source
 from f2fcam.track.landmarks import LandmarkDetector, Landmarks
-from f2fcam.track.neutral import landmark_speeds, lip_gap, neutral_expression, shape_sizes
+from f2fcam.track.neutral import RelaxedFace, landmark_speeds, lip_gap, relaxed_face, shape_sizes
 from f2fcam.track.scan import Scan, Seen, Shot
 
 log = logging.getLogger(__name__)
@@ -98,9 +97,9 @@ class Watched:
         shot = Shot(self.shot.start, self.shot.stop, list(self.shot.observations))
         return Scan(list(self.seen), [shot], self._size, 1)
 
-    def neutral_of(self) -> Callable[[FaceModel], np.ndarray]:
+    def relaxed_of(self) -> Callable[[FaceModel], RelaxedFace]:
         """The relaxed face among what has been seen until now, to be worked out in another thread."""
-        return _neutral([(one.time_s, one.landmarks) for one in self.seen], list(self.expressions))
+        return _relaxed([(one.time_s, one.landmarks) for one in self.seen], list(self.expressions))
 
 
 class Recent:
@@ -125,21 +124,21 @@ class Recent:
         while self.duration_s > FOLLOWED_S:
             self._seen.popleft()
 
-    def neutral_of(self) -> Callable[[FaceModel], np.ndarray]:
-        """As `Watched.neutral_of`."""
-        return _neutral([(time_s, found) for time_s, found, _ in self._seen], [entry[2] for entry in self._seen])
+    def relaxed_of(self) -> Callable[[FaceModel], RelaxedFace]:
+        """As `Watched.relaxed_of`."""
+        return _relaxed([(time_s, found) for time_s, found, _ in self._seen], [entry[2] for entry in self._seen])
 
 
-def _neutral(
+def _relaxed(
     seen: list[tuple[float, Landmarks | None]], expressions: list[np.ndarray]
-) -> Callable[[FaceModel], np.ndarray]:
-    def neutral(model: FaceModel) -> np.ndarray:
+) -> Callable[[FaceModel], RelaxedFace]:
+    def relaxed(model: FaceModel) -> RelaxedFace:
         landmarks = [found for _, found in seen]
         gaps = np.array([lip_gap(found) for found in landmarks if found is not None])
         speeds = landmark_speeds(landmarks, np.array([time_s for time_s, _ in seen]))
-        return neutral_expression(np.array(expressions), gaps, speeds, shape_sizes(model))
+        return relaxed_face(np.array(expressions), gaps, speeds, shape_sizes(model))
 
-    return neutral
+    return relaxed
 
 
 class Learner:
@@ -173,8 +172,8 @@ class Learner:
         if self._busy.is_set():
             return
         if self._wants[0] == "neutral" and watched.duration_s >= NEUTRAL_AFTER_S:
-            relaxed = watched.neutral_of()
-            self._start(lambda: replace(self._person, neutral=relaxed(self._model)))
+            relaxed = watched.relaxed_of()
+            self._start(lambda: relaxed(self._model).given_to(self._person))
         elif self._wants[0] == "person" and watched.duration_s >= PERSON_AFTER_S:
             scan = watched.scan()
             if scan.face_px(scan.shots[0]) < SMALLEST_FACE_PX:
@@ -194,10 +193,10 @@ class Learner:
         if self._busy.is_set() or now_s - self._followed_s < FOLLOWED_EVERY_S or recent.duration_s < FOLLOWED_S / 2:
             return
         share = min(FOLLOWED_SHARE * (now_s - self._followed_s), 2 * FOLLOWED_SHARE * FOLLOWED_EVERY_S)
-        relaxed, self._followed_s = recent.neutral_of(), now_s
+        relaxed, self._followed_s = recent.relaxed_of(), now_s
         person = self._person
         self._busy.set()
-        self._run(lambda: replace(person, neutral=person.neutral + share * (relaxed(self._model) - person.neutral)))
+        self._run(lambda: relaxed(self._model).given_to(person, share))
 
     def relearn_neutral(self) -> None:
         """Take the relaxed face anew, from what comes now."""

@@ -308,13 +308,15 @@ def person_arrays(person: Person) -> dict[str, np.ndarray]:
         arrays["vertex_albedo"] = np.asarray(person.vertex_albedo, np.float32)
     if person.landmark_offset is not None:
         arrays["landmark_offset"] = np.asarray(person.landmark_offset, np.float32)
+    if person.shut is not None:
+        arrays["shut"] = np.asarray(person.shut, np.float32)
     return arrays
 
 
 def person_from(arrays: dict[str, np.ndarray]) -> Person:
     """The inverse of `person_arrays`; ValueError or KeyError where the arrays are none."""
     shapes: dict[str, tuple[int, ...]] = {"identity": (80,), "albedo": (80,), "neutral": (76,), "intrinsics": (5,)}
-    optional = {"vertex_albedo": (LEVEL2_VERTICES, 3), "landmark_offset": (LANDMARKS, 3)}
+    optional = {"vertex_albedo": (LEVEL2_VERTICES, 3), "landmark_offset": (LANDMARKS, 3), "shut": (76,)}
     shapes |= {name: shape for name, shape in optional.items() if name in arrays}
     _require(arrays, shapes)
     focal, center_x, center_y, width, height = arrays["intrinsics"].tolist()
@@ -325,6 +327,7 @@ def person_from(arrays: dict[str, np.ndarray]) -> Person:
         neutral=arrays["neutral"],
         vertex_albedo=arrays.get("vertex_albedo"),
         landmark_offset=arrays.get("landmark_offset"),
+        shut=arrays.get("shut"),
     )
 
 

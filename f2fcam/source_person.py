@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
 
 from f2fcam.errors import InputError
 from f2fcam.face.camera import Intrinsics
@@ -14,7 +13,7 @@ from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
 from f2fcam.track.bundle import BundleConfig
 from f2fcam.track.fit import FitConfig, FrameFitter
-from f2fcam.track.neutral import landmark_speeds, lip_gap, neutral_expression, shape_sizes
+from f2fcam.track.neutral import RelaxedFace, landmark_speeds, lip_gap, relaxed_face, shape_sizes
 from f2fcam.track.person import MIN_CANDIDATES, PersonEstimate, estimate_person, fitted_performance
 from f2fcam.track.samples import choose_samples
 from f2fcam.track.scan import Scan, Shot
@@ -69,20 +68,18 @@ def estimate_source(
     estimate = estimate_person(
         model, shot.observations, Intrinsics.guess(*scan.size), config=bundling, progress=progress
     )
-    neutral = observed_neutral(model, estimate.person, scan, shot, config or FitConfig())
-    return SourcePerson(replace(estimate.person, neutral=neutral), estimate)
+    relaxed = observed_relaxed(model, estimate.person, scan, shot, config or FitConfig())
+    return SourcePerson(relaxed.given_to(estimate.person), estimate)
 
 
-def observed_neutral(
-    model: FaceModel, person: Person, scan: Scan, shot: Shot, config: FitConfig
-) -> Float32[np.ndarray, " 76"]:
-    """Neutral expression from a shot's crops, without another pass over the file."""
+def observed_relaxed(model: FaceModel, person: Person, scan: Scan, shot: Shot, config: FitConfig) -> RelaxedFace:
+    """The relaxed face from a shot's crops, without another pass over the file."""
     fitter = FrameFitter(model, person, choose_samples(model, config.samples), config)
     rows = {seen.index: row for row, seen in enumerate(scan.seen)}
     landmarks = [seen.landmarks for seen in scan.seen]
     speeds = landmark_speeds(landmarks, np.array([seen.time_s for seen in scan.seen]))
     expressions = [fitted_performance(fitter, seen).expression for seen in shot.observations]
-    return neutral_expression(
+    return relaxed_face(
         np.array(expressions),
         np.array([lip_gap(seen.landmarks) for seen in shot.observations]),
         np.array([speeds[rows[seen.index]] for seen in shot.observations]),

@@ -53,6 +53,8 @@ SMALLEST_NEUTRAL_GAP_MM = 0.5
 class Contacts:
     """Pairs of lip and lid vertices that can touch. A gap is signed, in mm, along the pair's way of opening.
 
+    What fits find while lips touch, some millimetres that differ from person to person, counts as none.
+
     The target's gap is piecewise linear in the source's: zero to zero, neutral to neutral, full range to full range;
     lips or lids that are pressed together (negative) are so by as much.
 
@@ -221,7 +223,10 @@ def _coefficients(source: np.ndarray, target_edges: np.ndarray, triangles: np.nd
 
 
 def _contacts(source: Person, target: Person, model: FaceModel, scale: float) -> Contacts:
-    """Signed gaps along each pair's widest opening over the unit expressions; lids open wider by `scale` at least."""
+    """Signed gaps along each pair's widest opening over the unit expressions; lids open wider by `scale` at least.
+
+    Lips' gaps count from what fits find while they touch (`Person.shut`).
+    """
     pairs = np.concatenate([model.lip_contacts0, model.lid_contacts0])
     motion = (model.expression_basis[pairs[:, 0]] - model.expression_basis[pairs[:, 1]]).astype(np.float64)
     reached = _gap_vectors(model.mean, pairs)[:, :, None] + motion
@@ -230,16 +235,19 @@ def _contacts(source: Person, target: Person, model: FaceModel, scale: float) ->
     direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
     rows = np.einsum("pc,pck->pk", direction, motion)
     opening = rows.max(axis=1)
+    lids = np.arange(len(pairs)) >= len(model.lip_contacts0)
     rest, neutral = [], []
     for person in (source, target):
-        rest.append(np.einsum("pc,pc->p", direction, _gap_vectors(_identity_shape(model, person), pairs)))
-        neutral.append(rest[-1] + rows @ person.neutral)
+        gap = np.einsum("pc,pc->p", direction, _gap_vectors(_identity_shape(model, person), pairs))
+        if person.shut is not None:
+            gap[~lids] = -(rows @ person.shut)[~lids]
+        rest.append(gap)
+        neutral.append(gap + rows @ person.neutral)
     shut = np.minimum(*neutral) < SMALLEST_NEUTRAL_GAP_MM
     neutral = [np.where(shut, 0.0, gap) for gap in neutral]
     reach = [np.maximum(gap + opening - start, 1.0) for gap, start in zip(rest, neutral)]
     above = reach[1] / reach[0]
     below = np.where(shut, above, neutral[1] / np.where(shut, 1.0, neutral[0]))
-    lids = np.arange(len(pairs)) >= len(model.lip_contacts0)
     above = np.where(lids, np.maximum(above, scale), above)
     columns = (rows, rest[0], rest[1], neutral[0], neutral[1], below, above)
     return Contacts(*(np.ascontiguousarray(column, np.float32) for column in columns))

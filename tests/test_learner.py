@@ -122,7 +122,7 @@ def test_a_failed_estimate_leaves_the_camera_running(better: Better, monkeypatch
         raise ValueError("no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watched, "neutral_of", lambda self: fail)
+        patch.setattr(Watched, "relaxed_of", lambda self: fail)
         learner = Learner(load_face_model(), nobody(Intrinsics.guess(240, 240)), better)
         following = act_until(learner, 0, NEUTRAL_AFTER_S, CALM)
         while learner.phase != "watching":

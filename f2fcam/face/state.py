@@ -24,6 +24,7 @@ class Person:
         albedo: reflectance coefficients in standard deviations.
         intrinsics: the camera.
         neutral: expression of the relaxed face (`DECISIONS` 7).
+        shut: expression that fits find while the lips touch; `None` until observed.
         vertex_albedo: personal linear reflectance at the level-2 vertices; `None` until unwrapped (`DECISIONS` 3).
         landmark_offset: where the detector sees its points on this face, from where the model has them, mm in model space;
             `None` until observed.
@@ -35,6 +36,7 @@ class Person:
     neutral: Float32[np.ndarray, " 76"]
     vertex_albedo: Float32[np.ndarray, "53390 3"] | None = None
     landmark_offset: Float32[np.ndarray, "478 3"] | None = None
+    shut: Float32[np.ndarray, " 76"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,31 @@
 """The relaxed face (`DECISIONS` 7): the robust mode of the expression over calm frames, which transfer is relative to.
 
+And what fits find while the lips touch: some millimetres of a gap, another for each person.
+
 A mean would lean towards whatever the person did most; a talking person's mode over closed-mouth, slow frames is the face
 that they come back to.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from jaxtyping import Float, Float32
 
 from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Person
 from f2fcam.track.landmarks import INNER_LIP_PAIRS, Landmarks
 
 CALM_SHARE = 0.4
 """Share of the frames, by lip gap, then by speed, that may count as relaxed."""
 FEWEST = 5
 """With fewer calm frames than this everything counts."""
+RELAXED_GAP = 0.04
+"""In eye distances: a wider gap is no relaxed mouth, in a clip that has others."""
+SHUT_GAP = 0.015
+"""In eye distances: the detector's lips touch."""
+FEWEST_SHUT = 3
 MOST_FRAMES = 600
 """Density is estimated over at most this many frames, evenly spread."""
 SHIFTS = 20
@@ -36,6 +46,37 @@ def shape_sizes(model: FaceModel) -> Float32[np.ndarray, " 76"]:
     """Root mean square motion of the face's vertices per unit of each expression shape, mm: makes weights comparable."""
     face = np.unique(model.triangles(0)[model.face_triangles0])
     return np.sqrt((model.expression_basis[face].astype(np.float64) ** 2).sum(axis=1).mean(axis=0)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class RelaxedFace:
+    """A person's `neutral` and `shut` expressions (`state.Person`)."""
+
+    neutral: Float32[np.ndarray, " 76"]
+    shut: Float32[np.ndarray, " 76"] | None
+
+    def given_to(self, person: Person, share: float = 1.0) -> Person:
+        """The person with this relaxed face, or with a share of it; lips that never met are still unknown."""
+        shut = person.shut if self.shut is None or person.shut is None else _towards(person.shut, self.shut, share)
+        return replace(
+            person, neutral=_towards(person.neutral, self.neutral, share), shut=self.shut if shut is None else shut
+        )
+
+
+def _towards(old: np.ndarray, new: np.ndarray, share: float) -> np.ndarray:
+    return new if share >= 1 else (old + np.float32(share) * (new - old)).astype(np.float32)
+
+
+def relaxed_face(
+    expressions: Float32[np.ndarray, "n 76"],
+    lip_gaps: Float[np.ndarray, " n"],
+    speeds: Float[np.ndarray, " n"],
+    sizes: Float32[np.ndarray, " 76"],
+) -> RelaxedFace:
+    """Of some frames; arguments as of `neutral_expression`."""
+    shut = np.flatnonzero(np.asarray(lip_gaps) <= SHUT_GAP)
+    touching = expressions[shut].mean(axis=0).astype(np.float32) if len(shut) >= FEWEST_SHUT else None
+    return RelaxedFace(neutral_expression(expressions, lip_gaps, speeds, sizes), touching)
 
 
 def neutral_expression(
@@ -73,10 +114,13 @@ def _calm(lip_gaps: np.ndarray, speeds: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(np.isfinite(lip_gaps) & np.isfinite(speeds))
     if not len(rows):
         return np.arange(len(lip_gaps))
-    for values in (lip_gaps, speeds):
-        kept = rows[values[rows] <= np.quantile(values[rows], CALM_SHARE)]
-        if len(kept) >= FEWEST:
-            rows = kept
+    for values, most in ((lip_gaps, RELAXED_GAP), (speeds, np.inf)):
+        level = np.quantile(values[rows], CALM_SHARE)
+        for limit in (min(level, most), level):
+            kept = rows[values[rows] <= limit]
+            if len(kept) >= FEWEST:
+                rows = kept
+                break
     return rows
 
 
