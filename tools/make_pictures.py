@@ -1,0 +1,207 @@
+"""Before and after, for each mechanism: the pictures of `docs/pictures`, all of people who do not exist.
+
+    python tools/make_pictures.py [--output FOLDER]
+
+alice's film is generated, so that the truth is known: what her face would look like with the expression of another frame
+stands beside what the program makes of it, with a mechanism and without. Takes half a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from f2fcam.face.morphable import FaceModel, load_face_model  # noqa: E402
+from f2fcam.mouth.retouch import Displayed, RetouchState  # noqa: E402
+from f2fcam.profile import Profile  # noqa: E402
+from f2fcam.profile_store import open_profile  # noqa: E402
+from f2fcam.reenact import RenderWorkspace  # noqa: E402
+from f2fcam.render import view as rendering  # noqa: E402
+from f2fcam.synthetic.alice import LIGHT, alice, alice_script  # noqa: E402
+from f2fcam.synthetic.clip import SyntheticClip  # noqa: E402
+from f2fcam.synthetic.scene import Camera  # noqa: E402
+from f2fcam.target_clip import TargetClip  # noqa: E402
+from tools.make_alice import FPS, SIZE  # noqa: E402
+
+WIDTH_PX = 330
+"""Of each crop on its page: faults are looked for, not hidden."""
+CAPTION_PX, GAP_PX = 26, 4
+JPEG_QUALITY = 88
+
+Box = tuple[int, int, int, int]
+FACE: Box = (285, 80, 565, 440)
+"""Left, top, right and bottom of the crops, pixels of alice's film."""
+MOUTH: Box = (345, 290, 500, 430)
+EYES: Box = (310, 150, 535, 245)
+CHIN: Box = (300, 290, 550, 470)
+
+
+class Studio:
+    """alice's profile, and the generator that filmed her."""
+
+    def __init__(self) -> None:
+        self.model: FaceModel = load_face_model()
+        self.profile: Profile = open_profile("alice", ROOT / "profiles")
+        self.clip = TargetClip(self.profile)
+        camera = Camera.facing(*SIZE, distance_mm=550.0, drop_mm=16.0)
+        self.scene = SyntheticClip(alice(), alice_script(), camera, LIGHT, cells=6, supersampling=2.0, blur_px=0.5)
+        self.workspace = RenderWorkspace(self.model, self.profile)
+
+    def expression(self, row: int) -> np.ndarray:
+        """What was fitted to a frame."""
+        return self.clip.frame(row).view.performance.expression
+
+    def truth(self, row: int, like: int) -> np.ndarray:
+        """The generator's picture of the head of frame `row` with the expression of frame `like`."""
+        expression = self.scene.performance(like / FPS).expression
+        return self.scene.picture(replace(self.scene.performance(row / FPS), expression=expression))
+
+    def show(
+        self, row: int, expression: np.ndarray, *, patches: bool = True, light: bool = True, plain: bool = False
+    ) -> np.ndarray:
+        """The program's picture; with enrolled mouths and eyes, with the change of light, or the paper's plain model."""
+        target = self.clip.frame(row)
+        view = target.view if light else _flat(target.view)
+        found = ()
+        if patches and self.workspace.retoucher is not None:
+            displayed = Displayed(target.row, target.view.rgb, target.view.performance)
+            _, found = self.workspace.retoucher.retouch(RetouchState(), displayed, expression, 0.0)
+        appearance = "model" if plain else "video"
+        return rendering.render_frame(view, expression, self.workspace.memory, found, appearance).rgb.copy()
+
+
+def _flat(view: rendering.TargetView) -> rendering.TargetView:
+    """The frame as if the light came from everywhere: shapes change no shading."""
+    lighting = view.performance.lighting.copy()
+    lighting[1:] = 0
+    return replace(view, performance=replace(view.performance, lighting=lighting))
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A picture of `docs/pictures`: rows of pictures of one size under one line of captions."""
+
+    name: str
+    captions: tuple[str, ...]
+    rows: list[list[np.ndarray]]
+
+
+def appearance(studio: Studio) -> Sheet:
+    """The paper draws the model with its colours; here the target's own pixels are carried along."""
+    wanted = studio.expression(SMILE)
+    pictures = [studio.show(REST, wanted, plain=True), studio.show(REST, wanted)]
+    return _compared(studio, "appearance", ("the paper's model", "her own pixels"), FACE, [(REST, SMILE, pictures)])
+
+
+def mouth(studio: Studio) -> Sheet:
+    """A mouth opens on a frame where it is shut, smiles where it talks, and shuts where it is open."""
+    rows = []
+    for row, like in ((REST, AH), (OH, SMILE), (SMILE, REST)):
+        wanted = studio.expression(like)
+        rows.append((row, like, [studio.show(row, wanted, patches=False), studio.show(row, wanted)]))
+    return _compared(studio, "mouth", ("the frame alone, warped", "enrolled mouths"), MOUTH, rows)
+
+
+def eyes(studio: Studio) -> Sheet:
+    """Lids close on an open eye, half and fully, and open on a closed one."""
+    rows = []
+    for row, like in ((REST, BLINK), (REST, HALF_SHUT), (BLINK, REST)):
+        wanted = studio.expression(like)
+        rows.append((row, like, [studio.show(row, wanted, patches=False), studio.show(row, wanted)]))
+    return _compared(studio, "eyes", ("the frame alone, warped", "enrolled eyes"), EYES, rows)
+
+
+def light(studio: Studio) -> Sheet:
+    """The same pixels under the same light on another shape: cheeks that rise catch it, folds lose it."""
+    rows = []
+    for row, like in ((REST, SMILE), (SMILE, REST)):
+        wanted = studio.expression(like)
+        rows.append((row, like, [studio.show(row, wanted, light=False), studio.show(row, wanted)]))
+    return _compared(studio, "light", ("light unchanged", "light follows the shape"), FACE, rows)
+
+
+def chin(studio: Studio) -> Sheet:
+    """The jaw drops and rises: its surroundings go with it, or the old chin is seen beside the new one."""
+    rows = []
+    for row, like in ((REST, AH), (AH, REST)):
+        wanted = studio.expression(like)
+        with patch("f2fcam.render.warp.stretch", _unstretched):
+            bare = studio.show(row, wanted)
+        rows.append((row, like, [bare, studio.show(row, wanted)]))
+    return _compared(studio, "chin", ("the face alone moves", "its surroundings go with it"), CHIN, rows)
+
+
+def _unstretched(shift: np.ndarray, face: np.ndarray, opening: np.ndarray, cell: int, *_: object) -> np.ndarray:
+    """Instead of the membrane: nothing around the face moves."""
+    rows, columns = (max(2, -(-side // cell)) for side in face.shape)
+    return np.zeros((rows, columns, 2), np.float32)
+
+
+REST, BLINK, HALF_SHUT, OH, AH, SMILE = 0, 26, 25, 30, 119, 129
+"""Frames of alice's film."""
+
+
+def _compared(
+    studio: Studio, name: str, captions: tuple[str, str], box: Box, rows: list[tuple[int, int, list[np.ndarray]]]
+) -> Sheet:
+    """Beside each row's pictures: the frame that they were made of, and what alice would have looked like."""
+    crops = []
+    for row, like, made in rows:
+        pictures = [studio.clip.frame(row).view.rgb, *made, studio.truth(row, like)]
+        crops.append([_crop(picture, box) for picture in pictures])
+    return Sheet(name, ("her frame", *captions, "truth"), crops)
+
+
+def _crop(picture: np.ndarray, box: Box) -> np.ndarray:
+    left, top, right, bottom = box
+    crop, scale = np.ascontiguousarray(picture[top:bottom, left:right]), WIDTH_PX / (right - left)
+    return cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def _sheet(sheet: Sheet) -> np.ndarray:
+    """The pictures side by side on white, captions above."""
+    height, width = sheet.rows[0][0].shape[:2]
+    columns = len(sheet.captions)
+    page = np.full(
+        (CAPTION_PX + len(sheet.rows) * (height + GAP_PX), columns * (width + GAP_PX) - GAP_PX, 3), 255, np.uint8
+    )
+    for column, caption in enumerate(sheet.captions):
+        at = (column * (width + GAP_PX) + 2, CAPTION_PX - 8)
+        cv2.putText(page, caption, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        for row, pictures in enumerate(sheet.rows):
+            y, x = CAPTION_PX + row * (height + GAP_PX), column * (width + GAP_PX)
+            page[y : y + height, x : x + width] = pictures[column]
+    return page
+
+
+def sheets(studio: Studio) -> Iterator[Sheet]:
+    """All of them, in the order of `docs/pictures.md`."""
+    for make in (appearance, mouth, eyes, light, chin):
+        yield make(studio)
+
+
+def main() -> None:
+    """Draw and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "pictures", help="where the pictures are stored")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    studio = Studio()
+    for sheet in sheets(studio):
+        path = arguments.output / f"{sheet.name}.jpg"
+        cv2.imwrite(str(path), cv2.cvtColor(_sheet(sheet), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
