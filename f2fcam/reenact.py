@@ -29,6 +29,7 @@ from f2fcam.render.view import TargetView
 from f2fcam.track.actor import Acted, Actor, ActorState, Status, follow
 from f2fcam.track.landmarks import LandmarkDetector
 from f2fcam.track.tracker import is_cut, thumbnail
+from f2fcam.transfer import fit_shortfall
 
 LEAST_STRENGTH = 1e-3
 """Below this share of the actor's expression the target's own frame is the output, bit for bit."""
@@ -109,6 +110,7 @@ class RenderWorkspace:
         self.appearance: Appearance = appearance
         databases = aperture_databases(profile)
         self.retoucher = Retoucher(model, profile.person, databases) if databases else None
+        self.shortfall = fit_shortfall(model)
 
     def mask(self, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
         """A blank mask."""
@@ -177,7 +179,8 @@ def show(
         expression, rgb = own, target.view.rgb
         state = replace(state, light=LightState())
     else:
-        expression = own + np.float32(acted.strength) * (acted.expression - own)
+        change = np.float32(acted.strength) * (acted.expression - own)
+        expression = own + change + workspace.shortfall @ change
         patches: tuple[Patch, ...] = ()
         if workspace.retoucher is not None:
             displayed = Displayed(target.row, target.view.rgb, target.view.performance)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.face.state import Person
-from f2fcam.transfer import UPPER_BOUND, Transfer, prepare_transfer, transfer
+from f2fcam.transfer import FIT_SHARE, UPPER_BOUND, Transfer, _features, fit_shortfall, prepare_transfer, transfer
 
 CAMERA = Intrinsics.guess(640, 480)
 
@@ -147,3 +147,19 @@ def test_what_is_read_in_a_face_moves_as_far_as_the_source_does(
     shown = pair.features @ (transfer(pair, expression) - pair.target_neutral)
     rows = {"brow": slice(0, 6), "corner": slice(6, 8), "width": slice(8, 9)}[row]
     assert shown[rows] == pytest.approx(pair.feature_scale * moved[rows], abs=0.5)
+
+
+def test_what_fits_leave_out_is_added_to_the_way_only(model: FaceModel) -> None:
+    """Brows and corners of the mouth go as far as the detector saw them go; who does the same stays the same."""
+    random = np.random.default_rng(1)
+    shortfall = fit_shortfall(model)
+    change = random.uniform(0, 0.5, 76).astype(np.float32)
+    features = _features(model.rows(model.landmarks))
+    np.testing.assert_allclose(
+        features @ (change + shortfall @ change), features @ change / FIT_SHARE, rtol=1e-3, atol=1e-3
+    )
+    still = change - np.linalg.pinv(features) @ (features @ change)
+    assert np.abs(shortfall @ still).max() < 1e-4
+    face = np.unique(model.triangles(0)[model.face_triangles0])
+    moved = [np.linalg.norm(model.expression_basis[face] @ way, axis=1).max() for way in (shortfall @ change, change)]
+    assert moved[0] < 0.5 * moved[1]
