@@ -25,7 +25,8 @@ Groups of a rendering:
   that the source moves; `lips_ccc`: opening and width), `blinks`, `left_right` (`swapped`: null when the source is too
   symmetric to say).
 - `picture`, ratios to the target clip's own: `flicker_ratio`, `sharpness_skin_ratio`, `sharpness_mouth_ratio`, `seam_ratio`,
-  `jitter_mouth_ratio`, `jitter_face_ratio`; `pose_shift_percent` of the eye distance; outside the declared mask
+  `jitter_mouth_ratio`, `jitter_face_ratio`; `pose_shift_percent` of the eye distance by the detector, whose points follow the
+  expression too, and `bridge_shift_percent`, by the pictures of the nose's bridge; outside the declared mask
   `background_psnr_db` (worst frame) and `background_unequal_pixels`, null where no mask is declared.
 
 Correlation alone rewards no amplitude and jitter alone rewards freezing: read gain, concordance and ratios on both sides of 1.

@@ -56,7 +56,7 @@ def test_the_clip_itself_is_perfect(actor):
     for name in ("flicker_ratio", "sharpness_skin_ratio", "seam_ratio", "jitter_mouth_ratio", "jitter_face_ratio"):
         assert picture[name] == pytest.approx(1), name
     assert picture["sharpness_mouth_ratio"] == pytest.approx(1, abs=0.15)
-    assert picture["pose_shift_percent"] == 0
+    assert picture["pose_shift_percent"] == 0 and picture["bridge_shift_percent"] == pytest.approx(0, abs=0.02)
     assert picture["background_psnr_db"] == 100 and picture["background_unequal_pixels"] == 0
 
 

@@ -178,3 +178,14 @@ def test_puppet_moves_and_pastes(crops):
     x, y = np.round((new[13] + new[14]) / 2).astype(int)
     assert tuple(pasted[y, x]) == (0, 255, 0)
     assert np.array_equal(pasted[:60], warped[:60])
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (1.5, 0.0), (-0.6, 0.8)])
+def test_a_moved_bridge_of_the_nose_is_seen_in_the_pixels(shift):
+    random = np.random.default_rng(5)
+    picture = cv2.GaussianBlur(random.integers(0, 256, (300, 300, 3)).astype(np.uint8), (0, 0), 2.5)
+    points = np.full((478, 3), 150.0)
+    points[lm.RIGHT_EYE_OUTER, 0], points[lm.LEFT_EYE_OUTER, 0] = 100.0, 200.0
+    points[[168, 6, 197, 195, 122, 351], :2] += random.uniform(-12, 12, (6, 2))
+    moved = cv2.warpAffine(picture, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (300, 300), flags=cv2.INTER_CUBIC)
+    assert pictures.bridge_shift_percent(moved, picture, points) == pytest.approx(np.hypot(*shift), abs=0.1)

@@ -11,7 +11,16 @@ from jaxtyping import Float, Int
 
 from f2fcam.evaluation import signals
 from f2fcam.evaluation.clip import Clip, Rendering, detected_clip
-from f2fcam.evaluation.pictures import Crops, Flicker, background, changed, seam, sharpness, similarity
+from f2fcam.evaluation.pictures import (
+    Crops,
+    Flicker,
+    background,
+    bridge_shift_percent,
+    changed,
+    seam,
+    sharpness,
+    similarity,
+)
 from f2fcam.evaluation.puppet import puppet_frames
 from f2fcam.evaluation.shape import INNER_FACE, MOUTH, Template, jitter, landmark_error_percent
 from f2fcam.playback import Playback
@@ -193,9 +202,12 @@ def _pictures(
 
 
 def _outside(rendering: Rendering, target: Clip) -> dict[str, float | None]:
-    """The mask's edge and what lies beyond it; a renderer that declares no mask gets a found one, and no background."""
+    """Against the target frame itself: the head's place, the mask's edge and what lies beyond it.
+
+    A renderer that declares no mask gets a found one, and no background.
+    """
     stride = max(1, len(rendering.clip) // SEAMS)
-    seams, outside = [], []
+    seams, outside, shifts = [], [], []
     for row in range(0, len(rendering.clip), 1 if rendering.masks is not None else stride):
         picture = np.asarray(rendering.clip.frames[row])
         original = np.asarray(
@@ -204,13 +216,22 @@ def _outside(rendering: Rendering, target: Clip) -> dict[str, float | None]:
         mask = changed(picture, original) if rendering.masks is None else np.asarray(rendering.masks[row])
         if row % stride == 0:
             seams.append(seam(picture, original, mask))
+            points = _scaled(target.points[rendering.target[row]], np.asarray(target.frames[0]).shape, original.shape)
+            if np.isfinite(points).all():
+                shifts.append(bridge_shift_percent(picture, original, points))
         if rendering.masks is not None:
             outside.append(background(picture, original, mask))
     return {
+        "bridge_shift_percent": float(np.nanmedian(shifts)) if shifts else None,
         "seam_ratio": _mean(seams),
         "background_psnr_db": min(db for db, _ in outside) if outside else None,
         "background_unequal_pixels": float(sum(count for _, count in outside)) if outside else None,
     }
+
+
+def _scaled(points: np.ndarray, of: tuple[int, ...], to: tuple[int, ...]) -> np.ndarray:
+    """Landmarks in a picture of another size."""
+    return points if of[:2] == to[:2] else points * (to[1] / of[1])
 
 
 def _sharpness_of_like_mouths(mouth: Float[np.ndarray, " m"], looks: TargetLooks, count: int = 5) -> float:
