@@ -22,7 +22,7 @@ from f2fcam.render import bounding_region
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
 from f2fcam.track.actor import trusted
 from f2fcam.track.fit import FitConfig, FrameFitter
-from f2fcam.track.neutral import landmark_speeds, lip_gap, relaxed_face, shape_sizes
+from f2fcam.track.neutral import landmark_speeds, relaxed_face, shape_sizes
 from f2fcam.track.samples import choose_samples
 from f2fcam.track.scan import Scan, Seen, Shot
 from f2fcam.track.tracker import Tracked, TrackState, track_step
@@ -97,7 +97,7 @@ def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[
     expressions = smoothed(np.stack([p.expression for p in performances]), usable, _slow_shapes(model))
     relaxed = relaxed_face(
         expressions[usable],
-        np.array([lip_gap(lm) for lm in landmarks])[usable],
+        [found for found, good in zip(landmarks, usable, strict=True) if good and found is not None],
         landmark_speeds([row.landmarks for row in rows], times)[usable],
         shape_sizes(model),
     )

@@ -23,7 +23,7 @@ from f2fcam.face.state import Person
 from f2fcam.frame import Frame
 from f2fcam.source_person import SMALLEST_FACE_PX, estimate_source
 from f2fcam.track.landmarks import LandmarkDetector, Landmarks
-from f2fcam.track.neutral import RelaxedFace, landmark_speeds, lip_gap, relaxed_face, shape_sizes
+from f2fcam.track.neutral import RelaxedFace, landmark_speeds, relaxed_face, shape_sizes
 from f2fcam.track.scan import Scan, Seen, Shot
 
 log = logging.getLogger(__name__)
@@ -134,9 +134,10 @@ def _relaxed(
 ) -> Callable[[FaceModel], RelaxedFace]:
     def relaxed(model: FaceModel) -> RelaxedFace:
         landmarks = [found for _, found in seen]
-        gaps = np.array([lip_gap(found) for found in landmarks if found is not None])
         speeds = landmark_speeds(landmarks, np.array([time_s for time_s, _ in seen]))
-        return relaxed_face(np.array(expressions), gaps, speeds, shape_sizes(model))
+        return relaxed_face(
+            np.array(expressions), [found for found in landmarks if found is not None], speeds, shape_sizes(model)
+        )
 
     return relaxed
 

@@ -13,7 +13,7 @@ from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
 from f2fcam.track.bundle import BundleConfig
 from f2fcam.track.fit import FitConfig, FrameFitter
-from f2fcam.track.neutral import RelaxedFace, landmark_speeds, lip_gap, relaxed_face, shape_sizes
+from f2fcam.track.neutral import RelaxedFace, landmark_speeds, relaxed_face, shape_sizes
 from f2fcam.track.person import MIN_CANDIDATES, PersonEstimate, estimate_person, fitted_performance
 from f2fcam.track.samples import choose_samples
 from f2fcam.track.scan import Scan, Shot
@@ -81,7 +81,7 @@ def observed_relaxed(model: FaceModel, person: Person, scan: Scan, shot: Shot, c
     expressions = [fitted_performance(fitter, seen).expression for seen in shot.observations]
     return relaxed_face(
         np.array(expressions),
-        np.array([lip_gap(seen.landmarks) for seen in shot.observations]),
+        [seen.landmarks for seen in shot.observations],
         np.array([speeds[rows[seen.index]] for seen in shot.observations]),
         shape_sizes(model),
     )

@@ -13,13 +13,15 @@ from f2fcam.capture.video import VideoFile
 from f2fcam.enroll import enroll_video, usable_shot
 from f2fcam.enrolled_clip import smoothed
 from f2fcam.errors import F2FError, InputError
+from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import load_face_model
 from f2fcam.frame import Frame
 from f2fcam.profile import PREVIEW, REPORT, TARGET, TEXTURE, load_profile
 from f2fcam.progress import Silent
 from f2fcam.publish.video import VideoWriter
+from f2fcam.source_person import nobody
 from f2fcam.track import neutral as relaxed
-from f2fcam.track.landmarks import FakeDetector, Landmarks
+from f2fcam.track.landmarks import INNER_LIP_PAIRS, FakeDetector, Landmarks
 from f2fcam.track.scan import MOST_OBSERVATIONS, scan
 from f2fcam.trust.consent import self_consent
 from tests import enrolled
@@ -119,6 +121,38 @@ def test_neutral_is_what_a_talker_comes_back_to():
     assert np.abs(found - rest).max() < 0.03
     mean = expressions.mean(axis=0)
     assert np.abs(found - rest).max() < 0.2 * np.abs(mean - rest).max()
+
+
+def test_a_relaxed_face_has_its_eyes_open():
+    """Somebody who keeps their eyes shut for most of a clip is not relaxed with shut eyes: lids would never close."""
+    rng = np.random.default_rng(2)
+    sizes, shut = np.ones(76, np.float32), np.arange(100) < 70
+    expressions = rng.normal(0, 0.01, (100, 76)).astype(np.float32)
+    expressions[shut, :2] += 0.9
+    lids = np.where(shut, 0.02, 0.1) + rng.normal(0, 0.003, 100)
+    arguments = expressions, np.full(100, 0.01), np.full(100, 0.1), sizes
+    assert np.abs(relaxed.neutral_expression(*arguments, lids)[:2]).max() < 0.05
+    assert relaxed.neutral_expression(*arguments)[:2].min() > 0.5
+    assert np.abs(relaxed.neutral_expression(*arguments, np.full(100, 0.03))[:2]).min() > 0.5  # narrow eyes, all alike
+
+
+def test_lips_are_shut_where_the_detector_says_so():
+    """What fits find there is remembered; of lips that never meet nothing is known."""
+    shut = face()
+    points = shut.xy.copy()
+    points[[lower for _, lower in INNER_LIP_PAIRS], 1] += 0.1 * shut.eye_distance
+    parted = replace(shut, xy=points)
+    expressions = np.zeros((8, 76), np.float32)
+    expressions[:4, 3] = 0.2
+    found = relaxed.relaxed_face(expressions, [shut] * 4 + [parted] * 4, np.zeros(8), np.ones(76, np.float32))
+    assert found.shut is not None and found.shut[3] == pytest.approx(0.2)
+    never = relaxed.relaxed_face(expressions, [parted] * 8, np.zeros(8), np.ones(76, np.float32))
+    assert never.shut is None
+    person = nobody(Intrinsics.guess(320, 240))
+    known = found.given_to(person)
+    assert known.shut is not None and never.given_to(known).shut is known.shut
+    half = relaxed.RelaxedFace(found.neutral, np.zeros(76, np.float32)).given_to(known, 0.5)
+    assert half.shut is not None and half.shut[3] == pytest.approx(0.1)
 
 
 def test_neutral_of_nothing_and_of_one_frame():

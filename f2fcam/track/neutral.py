@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
-from f2fcam.track.landmarks import INNER_LIP_PAIRS, Landmarks
+from f2fcam.track.landmarks import INNER_LIP_PAIRS, LEFT_LID_PAIRS, RIGHT_LID_PAIRS, Landmarks
 
 CALM_SHARE = 0.4
 """Share of the frames, by lip gap, then by speed, that may count as relaxed."""
@@ -23,6 +23,8 @@ FEWEST = 5
 """With fewer calm frames than this everything counts."""
 RELAXED_GAP = 0.04
 """In eye distances: a wider gap is no relaxed mouth, in a clip that has others."""
+OPEN_LIDS = 0.6
+"""Of the lids' gap that is wide for the clip (90th percentile): a relaxed face has its eyes open."""
 SHUT_GAP = 0.015
 """In eye distances: the detector's lips touch."""
 FEWEST_SHUT = 3
@@ -34,6 +36,11 @@ SHIFTS = 20
 def lip_gap(landmarks: Landmarks) -> float:
     """Mean distance of the inner lips in units of the distance of the outer eye corners."""
     return _gap(landmarks, INNER_LIP_PAIRS)
+
+
+def lid_gap(landmarks: Landmarks) -> float:
+    """The same of the lids, mean of both eyes."""
+    return _gap(landmarks, LEFT_LID_PAIRS + RIGHT_LID_PAIRS)
 
 
 def _gap(landmarks: Landmarks, pairs: tuple[tuple[int, int], ...]) -> float:
@@ -69,14 +76,16 @@ def _towards(old: np.ndarray, new: np.ndarray, share: float) -> np.ndarray:
 
 def relaxed_face(
     expressions: Float32[np.ndarray, "n 76"],
-    lip_gaps: Float[np.ndarray, " n"],
+    landmarks: list[Landmarks],
     speeds: Float[np.ndarray, " n"],
     sizes: Float32[np.ndarray, " 76"],
 ) -> RelaxedFace:
-    """Of some frames; arguments as of `neutral_expression`."""
-    shut = np.flatnonzero(np.asarray(lip_gaps) <= SHUT_GAP)
+    """Of some frames, each with its landmarks; the other arguments as of `neutral_expression`."""
+    lip_gaps = np.array([lip_gap(found) for found in landmarks])
+    lid_gaps = np.array([lid_gap(found) for found in landmarks])
+    shut = np.flatnonzero(lip_gaps <= SHUT_GAP)
     touching = expressions[shut].mean(axis=0).astype(np.float32) if len(shut) >= FEWEST_SHUT else None
-    return RelaxedFace(neutral_expression(expressions, lip_gaps, speeds, sizes), touching)
+    return RelaxedFace(neutral_expression(expressions, lip_gaps, speeds, sizes, lid_gaps), touching)
 
 
 def neutral_expression(
@@ -84,14 +93,15 @@ def neutral_expression(
     lip_gaps: Float[np.ndarray, " n"],
     speeds: Float[np.ndarray, " n"],
     sizes: Float32[np.ndarray, " 76"],
+    lid_gaps: Float[np.ndarray, " n"] | None = None,
 ) -> Float32[np.ndarray, " 76"]:
-    """Mode of the expressions over frames of small lip gap and low speed.
+    """Mode of the expressions over frames of small lip gap, low speed and, where the lids are known, open eyes.
 
     `speeds` in any unit, `sizes` from `shape_sizes`. Mean shift from the densest frame.
     """
     if not len(expressions):
         return np.zeros(76, np.float32)
-    calm = _calm(np.asarray(lip_gaps, np.float64), np.asarray(speeds, np.float64))
+    calm = _calm(np.asarray(lip_gaps, np.float64), np.asarray(speeds, np.float64), lid_gaps)
     if len(calm) > MOST_FRAMES:
         calm = calm[np.linspace(0, len(calm) - 1, MOST_FRAMES).astype(int)]
     points = expressions[calm].astype(np.float64) * sizes
@@ -109,11 +119,14 @@ def neutral_expression(
     return (weight @ expressions[calm] / weight.sum()).astype(np.float32)
 
 
-def _calm(lip_gaps: np.ndarray, speeds: np.ndarray) -> np.ndarray:
-    """Rows of small lip gap and, among those, low speed."""
+def _calm(lip_gaps: np.ndarray, speeds: np.ndarray, lid_gaps: np.ndarray | None) -> np.ndarray:
+    """Rows of open eyes, among those of small lip gap and, among those, low speed."""
     rows = np.flatnonzero(np.isfinite(lip_gaps) & np.isfinite(speeds))
     if not len(rows):
         return np.arange(len(lip_gaps))
+    if lid_gaps is not None:
+        awake = rows[lid_gaps[rows] >= OPEN_LIDS * np.quantile(lid_gaps[rows], 0.9)]
+        rows = awake if len(awake) >= FEWEST else rows
     for values, most in ((lip_gaps, RELAXED_GAP), (speeds, np.inf)):
         level = np.quantile(values[rows], CALM_SHARE)
         for limit in (min(level, most), level):
