@@ -122,4 +122,6 @@ def test_tearing_costs_more_the_more_a_mouth_is_stretched() -> None:
     heights = np.array([[0.0] * 7, [5.0] * 7, [10.0] * 7, [20.0] * 7], np.float32)
     cost = [tear(each, each, np.full(7, 12.0, np.float32)) for each in heights]
     assert cost[0] > cost[1] > cost[2] > 0
-    assert cost[3] == 0
+    low, high = np.full(7, 12.0, np.float32), heights[3]
+    assert 0 < cost[3] < 0.3 * tear(low, low, high)  # to close it costs less than to open it as far
+    assert tear(high, high, high) == 0
