@@ -67,7 +67,7 @@ def main() -> None:
 def measured(number: int, seconds: float) -> dict[str, float]:
     """Mean mouth error in mm of the output and of the unmodified target frames, their ratio, and what of it is constant.
 
-    The constant part is the difference of the two halves' relaxed faces, which are estimated apart.
+    The constant part comes of bundling the two halves apart: one face, two relaxed expressions.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
