@@ -39,28 +39,6 @@ DARKNESS = 0.8
 """Of what no retrieved pixel shows."""
 THIN = 0.1
 """Height over width of an opening: below, little light comes in, and what is closed further than it was is shaded."""
-STRETCH = 1.15
-"""Largest magnification of teeth while lips move over them (`DECISIONS` 10)."""
-COLUMNS = 64
-"""Columns into which an opening is divided between its ends."""
-ROWS = 24
-"""Rows of its brightness profile."""
-SEAM_BLEND = 0.06
-"""Width of the change from skull to jaw, as part of the opening's width."""
-SMALLEST_GAP_PX = 3.0
-"""A lower opening tells nothing of its inside."""
-BLACK = 0.3
-"""Of the median brightness (code values) of the lips and the skin around: darker is neither teeth nor tongue."""
-STIFFEST = 0.06
-"""How much the brightest row (teeth) stretches, the darkest being 1."""
-DARK_BELOW, DARK_FROM = 0.10, 0.35
-"""Old over new height of an opening: below the one the inside is the cavity's darkness, above the other as retrieved."""
-DARKNESS = 0.8
-"""Of what no retrieved pixel shows."""
-THIN = 0.1
-"""Height over width of an opening: below, little light comes in, and what is closed further than it was is shaded."""
-EDGE_SHARE = 1 / 35
-"""Width of a lip's edge, of the mouth's width: no camera's is as sharp as a pixel. At least a pixel."""
 SMOOTHING_COLUMNS, SMOOTHING_PX = 1.5, 2.0
 """Spread of the Gaussian along an edge: the larger of the two, so that a small mouth shows no pixel steps."""
 

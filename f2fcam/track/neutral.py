@@ -120,7 +120,7 @@ def neutral_expression(
 
 
 def _calm(lip_gaps: np.ndarray, speeds: np.ndarray, lid_gaps: np.ndarray | None) -> np.ndarray:
-    """Rows of open eyes, among those of small lip gap and, among those, low speed."""
+    """Rows of open eyes; of those the ones of small lip gap; of those the slow ones."""
     rows = np.flatnonzero(np.isfinite(lip_gaps) & np.isfinite(speeds))
     if not len(rows):
         return np.arange(len(lip_gaps))
