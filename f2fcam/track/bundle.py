@@ -26,11 +26,13 @@ from f2fcam.track.fit import OCCLUSION_MARGIN_MM, UPPER_BOUND, Level
 from f2fcam.track.identity_prior import identity_precision
 from f2fcam.track.landmarks import Landmarks
 from f2fcam.track.samples import SampleSet, expression_sigma, surface_operators
-from f2fcam.track.solver import free_unknowns
+from f2fcam.track.solver import BoundedSolver
 
 IDENTITY, ALBEDO, FOCAL = slice(0, 80), slice(80, 160), slice(160, 161)
 REFRESH = 4
 """Steps between two looks at what is visible."""
+MOST_IDENTITY = 4.0
+"""Standard deviations."""
 DAMPING = 1e-3
 TEXTURE_RANGE = 4.0
 """Largest own log reflectance: hair on the skin is that much darker, and a tighter bound would pull the shape off it."""
@@ -129,7 +131,7 @@ class _State:
 
     def moved(self, step: np.ndarray, texture: np.ndarray) -> _State:
         shared = self.shared + step[:SHARED]
-        shared[IDENTITY] = np.clip(shared[IDENTITY], -4.0, 4.0)
+        shared[IDENTITY] = np.clip(shared[IDENTITY], -MOST_IDENTITY, MOST_IDENTITY)
         frames = []
         for k, frame in enumerate(self.frames):
             own = step[SHARED + OWN * k : SHARED + OWN * (k + 1)]
@@ -322,7 +324,7 @@ def _descend(
             before = problem.linearize(state, visible, level)
         system = problem.system(state)
         try:
-            step = system.step(_free(problem, state, system.gradient), damping)
+            step = system.step(*_room(state), damping)
         except np.linalg.LinAlgError:
             damping *= 10
             continue
@@ -343,10 +345,11 @@ def _descend(
     return state
 
 
-def _free(problem: _Problem, state: _State, gradient: np.ndarray) -> np.ndarray:
-    value = problem._values(state)
-    lower, upper = np.full(len(value), -np.inf), np.full(len(value), np.inf)
-    for f in range(len(state.frames)):
-        at = slice(SHARED + OWN * f + 6, SHARED + OWN * f + 82)
-        lower[at], upper[at] = 0.0, UPPER_BOUND
-    return free_unknowns(value, gradient, lower, upper)
+def _room(state: _State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers of the unknowns with bounds, and how far each may go down and up from where it is."""
+    expressions = [SHARED + OWN * f + np.arange(6, 82) for f in range(len(state.frames))]
+    values = [state.shared[IDENTITY], *(frame.expression for frame in state.frames)]
+    value = np.concatenate(values).astype(np.float64)
+    low, high = np.zeros(len(value)), np.full(len(value), UPPER_BOUND)
+    low[IDENTITY], high[IDENTITY] = -MOST_IDENTITY, MOST_IDENTITY
+    return np.concatenate([np.arange(IDENTITY.start, IDENTITY.stop), *expressions]), low - value, high - value

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32, Int
+
+from f2fcam.track.solver import BoundedSolver
 
 SHARED, OWN = 161, 109
 """Unknowns: shared ones, then per keyframe `[rotation 3, translation 3, expression 76, lighting 27]`."""
@@ -54,13 +55,13 @@ class System:
     coupling: Float32[np.ndarray, "q u"]
     pull: Float32[np.ndarray, " q"]
 
-    def step(self, free: Bool[np.ndarray, " u"], damping: float) -> Float[np.ndarray, " u"]:
-        """Gauss-Newton step of the `free` unknowns, the diagonal `damping` heavier; raises LinAlgError when indefinite."""
-        normal = self.normal[np.ix_(free, free)]
+    def step(
+        self, bounded: Int[np.ndarray, " b"], lower: Float[np.ndarray, " b"], upper: Float[np.ndarray, " b"], damping: float
+    ) -> Float[np.ndarray, " u"]:
+        """Gauss-Newton step within bounds, the diagonal `damping` heavier; raises LinAlgError when indefinite."""
+        normal = self.normal.copy()
         normal[np.diag_indices_from(normal)] *= 1.0 + damping
-        out = np.zeros(len(free))
-        out[free] = scipy.linalg.solve(normal, -self.gradient[free], assume_a="pos", check_finite=False)
-        return out
+        return BoundedSolver(normal, bounded).solve(self.gradient, lower, upper)
 
     def own_step(self, step: Float[np.ndarray, " u"]) -> Float32[np.ndarray, " q"]:
         """The own reflectances' move that goes with `step` of the other unknowns."""

@@ -1,8 +1,7 @@
 """Gauss-Newton for one frame (Face2Face, sections 4 and 5): pose, expression and light of a known person.
 
-IRLS: each step's l2,1 weights come from the last iterate. The step solves the normal equations by preconditioned
-conjugate gradients on an operator that is never formed; the preconditioner is the Cholesky factor of the same normal
-matrix over every 16th sample, which also decouples the blendshapes from each other.
+IRLS: each step's l2,1 weights come from the last iterate. The step minimises the quadratic model within the expressions'
+bounds: every eighth sample gives the direction, all of them, by an operator that is never formed, how far to go.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from scipy.linalg import lapack
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
@@ -40,11 +38,13 @@ from f2fcam.track.samples import (
     surface_operators,
     unit_cross,
 )
-from f2fcam.track.solver import free_unknowns, pcg
+from f2fcam.track.solver import BoundedSolver, exact_share
 
 UPPER_BOUND = 1.2
 """Largest expression weight (`DECISIONS` 5)."""
-PRECONDITION_STRIDE = 16
+ROUGH_STRIDE = 8
+"""Every so many samples make the rough normal matrix."""
+_BOUNDED = np.arange(UNKNOWNS)[EXPRESSION]
 CONTOUR_IMPORTANCE, OVAL_IMPORTANCE = 4.0, 0.2
 """Landmark weights beside 1: lips and lids move on their own; the oval slides over the skin, but for the chin, without which
 a laughing jaw would drop as far as the lips part."""
@@ -65,7 +65,6 @@ class FitConfig:
         light_temporal: weight of the difference to the last frame's light.
         face_px: width in pixels to which the face is reduced, coarse to fine.
         steps: Gauss-Newton steps at each.
-        cg_steps: conjugate-gradient steps in each.
         samples: surface samples.
     """
 
@@ -77,7 +76,6 @@ class FitConfig:
     light_temporal: float = 1e-2
     face_px: tuple[float, ...] = (90.0, 180.0)
     steps: tuple[int, ...] = (2, 2)
-    cg_steps: int = 4
     samples: int = 4096
 
 
@@ -347,14 +345,10 @@ class FrameFitter:
                 product += config.color * buffer
             return product
 
-        lower, upper = np.full(UNKNOWNS, -np.inf), np.full(UNKNOWNS, np.inf)
-        lower[EXPRESSION], upper[EXPRESSION] = 0.0, UPPER_BOUND
-        value = np.zeros(UNKNOWNS)
-        value[EXPRESSION] = state.expression
-        free = free_unknowns(value, gradient, lower, upper)
-        factor = self._factorize(landmark_normal, diagonal, rotation, free)
-        precondition = lambda r: lapack.dpotrs(factor, r, lower=True)[0]  # noqa: E731
-        step = pcg(apply, -gradient, precondition, steps=config.cg_steps, free=free).step
+        solver = BoundedSolver(self._rough_normal(landmark_normal, diagonal, rotation), _BOUNDED)
+        lower = -state.expression.astype(np.float64)
+        step = solver.solve(gradient, lower, lower + UPPER_BOUND)
+        step *= exact_share(apply, gradient, step)
         return Performance(
             np.clip(state.expression + step[EXPRESSION], 0.0, UPPER_BOUND).astype(np.float32),
             state.camera_from_model.nudged(step[POSE][:3], step[POSE][3:]),
@@ -377,24 +371,21 @@ class FrameFitter:
             gradient[LIGHT] += config.light_temporal * (state.lighting - last.lighting).ravel()
         return diagonal, gradient
 
-    def _factorize(
-        self, landmark_normal: np.ndarray, diagonal: np.ndarray, rotation: np.ndarray, free: Bool[np.ndarray, " n"]
-    ) -> np.ndarray:
-        """Lower Cholesky factor of the normal matrix over every 16th sample, stuck unknowns decoupled."""
+    def _rough_normal(
+        self, landmark_normal: np.ndarray, diagonal: np.ndarray, rotation: np.ndarray
+    ) -> Float[np.ndarray, "n n"]:
+        """The normal matrix with every eighth sample standing for all."""
         p = self._photometric
         normal = np.diag(diagonal)
         normal[:82, :82] += landmark_normal
         if self.config.color > 0:
-            lines = 3 * -(-len(p.weight) // PRECONDITION_STRIDE)
+            lines = 3 * -(-len(p.weight) // ROUGH_STRIDE)
             sketch = np.empty((lines, UNKNOWNS), np.float32)
             energy.photometric_rows(
-                self.rows.rows, self._spin, rotation, p.weight, p.slope, p.gain, p.basis, PRECONDITION_STRIDE, sketch
+                self.rows.rows, self._spin, rotation, p.weight, p.slope, p.gain, p.basis, ROUGH_STRIDE, sketch
             )
-            normal += self.config.color * PRECONDITION_STRIDE * (sketch.T @ sketch)
-        coupled = np.outer(free, free)
-        normal = np.where(coupled, normal, np.diag(np.diag(normal)))
-        factor, fault = lapack.dpotrf(normal, lower=True)  # scipy's own wrappers cost as much as the work
-        return factor if fault == 0 else np.diag(np.sqrt(np.maximum(np.diag(normal), 1e-6)))
+            normal += self.config.color * ROUGH_STRIDE * (sketch.T @ sketch)
+        return normal
 
     def _outcome(self, level: Level, landmarks: Landmarks, state: Performance) -> Fit:
         self._place(state)

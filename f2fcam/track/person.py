@@ -22,7 +22,7 @@ from f2fcam.track.landmarks import Landmarks
 from f2fcam.track.samples import choose_samples
 from f2fcam.track.tracker import FIRST_STEPS
 
-LANDMARK_ONLY = FitConfig(color=0.0, face_px=(120.0,), steps=(10,), samples=256, cg_steps=8)
+LANDMARK_ONLY = FitConfig(color=0.0, face_px=(120.0,), steps=(10,), samples=256)
 MIN_CANDIDATES = 2
 
 
