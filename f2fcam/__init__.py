@@ -11,7 +11,7 @@ Face2Face                            module                                what 
 ===================================  ====================================  ==========================================
 3 synthesis of facial imagery        `f2fcam.face`                         the face model, rigid motion, camera, light
 4 energy                             `f2fcam.track.energy`                 photometric, landmark and prior residuals
-5 data-parallel optimisation         `f2fcam.track.solver`, `.tracker`     robust Gauss-Newton with matrix-free PCG
+5 data-parallel optimisation         `f2fcam.track.solver`, `.tracker`     robust Gauss-Newton within bounds
 6 non-rigid model-based bundling     `f2fcam.track.bundle`                 one person over several keyframes
 7 expression transfer                `f2fcam.transfer`                     deformation transfer in expression space
 8 mouth retrieval                    `f2fcam.mouth`                        the target's own mouths (and eyes)

@@ -29,7 +29,10 @@ from f2fcam.track.tracker import Tracked, TrackState, track_step
 
 LID_SHAPES = ("eyeBlink", "eyeSquint", "eyeWide", "eye-")
 SMOOTHING_FRAMES, SMOOTHING_ORDER = 5, 2
-"""Savitzky-Golay over the tracked expressions: half of the fit's noise, none of a syllable."""
+"""Savitzky-Golay over the tracked expressions: half of the fit's noise."""
+NOISE_DEVIATIONS = 2.5
+"""What smoothing takes off beyond so many deviations of what it usually does is motion, and stays: a p shuts lips for one
+or two frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,9 @@ def smoothed(
     for start, stop in edges.reshape(-1, 2):
         if stop - start >= SMOOTHING_FRAMES:
             run = savgol_filter(expressions[start:stop], SMOOTHING_FRAMES, SMOOTHING_ORDER, axis=0)
+            taken = expressions[start:stop] - run
+            noise = NOISE_DEVIATIONS * 1.48 * np.median(np.abs(taken), axis=0)
+            run += np.sign(taken) * np.maximum(np.abs(taken) - noise, 0)
             out[start:stop, which] = np.clip(run, 0.0, max(1.2, float(expressions.max())))[:, which]
     return out
 

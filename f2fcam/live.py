@@ -14,7 +14,7 @@ from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.face.state import Person
 from f2fcam.frame import Frame
 from f2fcam.learner import Learner, Remembering
-from f2fcam.profile import Profile
+from f2fcam.profile import STATUSES, Profile
 from f2fcam.profile_store import open_profile
 from f2fcam.reenact import ActorWorkspace, Output, RenderState, RenderWorkspace, act, show
 from f2fcam.remembered import recall, remember, remembered_file
@@ -54,6 +54,7 @@ class LivePipeline:
     ) -> None:
         self._model = model or load_face_model()
         self._profile = profile
+        self._seen = profile.frames.expressions[profile.frames.status == STATUSES["tracked"]]
         self._clip = TargetClip(profile)
         self._playback = playback_of(self._clip, target_frames)
         self._detector = Remembering(detector or MediaPipeDetector())
@@ -104,7 +105,7 @@ class LivePipeline:
         if person is None and self._remembered is not None:
             person = recall(self._remembered, self._model.hash, frame.size)
         person = person or nobody(Intrinsics.guess(*frame.size))
-        source = ActorWorkspace(self._detector, make_actor(self._model, person, self._profile.person))
+        source = ActorWorkspace(self._detector, make_actor(self._model, person, self._profile.person, seen=self._seen))
         if self._known is None:
             self._learner = Learner(
                 self._model, person, lambda better: self._exchange(source, better), at_once=self._learn_at_once
@@ -116,9 +117,9 @@ class LivePipeline:
         """In the worker's thread: prepare, then replace in one step; the next frame uses it."""
         known, target = source.actor, self._profile.person
         if person.identity is known.person.identity:
-            source.actor = relaxed_actor(self._model, known, person, target)
+            source.actor = relaxed_actor(self._model, known, person, target, seen=self._seen)
         else:
-            source.actor = make_actor(self._model, person, target)
+            source.actor = make_actor(self._model, person, target, seen=self._seen)
         if self._remembered is not None and person.identity.any():
             remember(self._remembered, person, self._model.hash)
 

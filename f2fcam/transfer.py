@@ -40,6 +40,13 @@ the rest off (0.87 to 0.92 of the detector's points)."""
 FEATURE_SCALES = (0.8, 1.3)
 """Of the target's motion to the source's; more is a fault of a person's scale."""
 
+USUAL_REACH_MM = (-4.0, 7.0), (-6.0, 8.0), (-12.0, 12.0)
+"""How far down and up brows and mouth corners move, and how much narrower and wider a mouth gets: what anybody's face does."""
+
+ROOM = 0.25
+"""Of the target's reach: past it a motion goes on ever more slowly, this much farther at most. A stronger actor's O made of
+lips that were never seen narrower by half tears."""
+
 COPY_WEIGHT = 1e-2
 """Pull towards the source's own coefficients, relative to the mean diagonal of the normal equations."""
 
@@ -87,6 +94,33 @@ class Contacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What the target's face was seen to do, or what any face does: motions of `_features` from the neutral, mm."""
+
+    low: Float32[np.ndarray, " m"]
+    high: Float32[np.ndarray, " m"]
+
+    @classmethod
+    def of(
+        cls, features: Float32[np.ndarray, "m 76"], neutral: np.ndarray, seen: Float32[np.ndarray, "n 76"] | None
+    ) -> Reach:
+        """From the target's own expressions, as far as there are any."""
+        brows, corners, width = USUAL_REACH_MM
+        usual = np.array([brows] * (len(features) - 3) + [corners] * 2 + [width], np.float32)
+        low, high = usual.T
+        if seen is not None and len(seen):
+            motion = (seen - neutral) @ features.T
+            low, high = np.minimum(low, motion.min(axis=0)), np.maximum(high, motion.max(axis=0))
+        return cls(low.astype(np.float32), high.astype(np.float32))
+
+    def within(self, motion: Float32[np.ndarray, " m"]) -> Float32[np.ndarray, " m"]:
+        """The motions, softly kept within reach; unchanged inside it."""
+        room = ROOM * (self.high - self.low)
+        beyond = motion - np.clip(motion, self.low, self.high)
+        return motion - beyond + np.sign(beyond) * room * (1 - np.exp(-np.abs(beyond) / room))
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """All that one pair of people shares between frames; made by `prepare_transfer`.
 
@@ -100,6 +134,7 @@ class Transfer:
         weights: area weights, mean 1.
         features: rows whose product with an expression is the motion of brows and mouth corners, mm.
         feature_scale: the target's distance between the outer eye corners over the source's.
+        reach: how far the target's features go.
         normal_matrix, inverse: A^T A with contacts, features and the copy term, and its inverse.
         copy: weights of the copy term.
     """
@@ -115,13 +150,19 @@ class Transfer:
     contacts: Contacts
     features: Float32[np.ndarray, "m 76"]
     feature_scale: float
+    reach: Reach
     normal_matrix: Float64[np.ndarray, "76 76"]
     inverse: Float64[np.ndarray, "76 76"]
     copy: Float64[np.ndarray, " 76"]
 
 
-def prepare_transfer(source: Person, target: Person, model: FaceModel) -> Transfer:
-    """Everything about a pair of people that does not change from frame to frame."""
+def prepare_transfer(
+    source: Person, target: Person, model: FaceModel, seen: Float32[np.ndarray, "n 76"] | None = None
+) -> Transfer:
+    """Everything about a pair of people that does not change from frame to frame.
+
+    `seen`: the target's own expressions, which tell how far its face goes.
+    """
     corners = model.triangles(0)[model.face_triangles0]
     vertices, triangles = np.unique(corners, return_inverse=True)
     triangles = triangles.reshape(-1, 3).astype(np.int32)
@@ -155,6 +196,7 @@ def prepare_transfer(source: Person, target: Person, model: FaceModel) -> Transf
         contacts=contacts,
         features=features,
         feature_scale=scale,
+        reach=Reach.of(features, target.neutral, seen),
         normal_matrix=normal_matrix,
         inverse=np.linalg.inv(normal_matrix),
         copy=copy,
@@ -170,7 +212,7 @@ def transfer(pair: Transfer, source_expression: Float32[np.ndarray, " 76"]) -> F
     contacts = pair.contacts
     missing = contacts.target_gaps(source_expression) - contacts.target_rest - contacts.rows @ pair.target_neutral
     copied = source_expression - pair.source_neutral
-    moved = np.float32(pair.feature_scale) * (pair.features @ copied)
+    moved = pair.reach.within(np.float32(pair.feature_scale) * (pair.features @ copied))
     right = (pull @ pair.basis + CONTACT_WEIGHT * (missing @ contacts.rows)).astype(np.float64)
     right += FEATURE_WEIGHT * (moved @ pair.features) + pair.copy * copied
 

@@ -10,7 +10,6 @@ from f2fcam.face.lighting import sh_basis
 from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.track import energy
 from f2fcam.track.energy import LandmarkTargets, Photometric
-from f2fcam.track.solver import free_unknowns, pcg
 
 COUNT = 40
 
@@ -119,21 +118,3 @@ def test_doubling_the_resolution_leaves_the_landmark_term(scene):
     np.testing.assert_allclose(
         energy.landmark_residuals(points, targets, camera), energy.landmark_residuals(points, twice, camera.scaled(2.0))
     )
-
-
-def test_pcg_solves_and_respects_stuck_unknowns():
-    rng = np.random.default_rng(3)
-    root = rng.normal(size=(60, 30))
-    matrix, rhs = root.T @ root + np.eye(30), rng.normal(size=30)
-    free = rng.random(30) > 0.2
-    solve = pcg(lambda v: matrix @ v, rhs, lambda r: r / np.diag(matrix), steps=200, free=free, tolerance=1e-12)
-    expected = np.zeros(30)
-    expected[free] = np.linalg.solve(matrix[np.ix_(free, free)], rhs[free])
-    np.testing.assert_allclose(solve.step, expected, atol=1e-8)
-    assert solve.relative_residual < 1e-6
-
-
-def test_unknowns_at_a_bound_move_only_inwards():
-    value, gradient = np.array([0.0, 0.0, 1.0, 1.0, 0.5]), np.array([1.0, -1.0, -1.0, 1.0, 3.0])
-    free = free_unknowns(value, gradient, np.zeros(5), np.ones(5))
-    np.testing.assert_array_equal(free, [False, True, False, True, True])

@@ -19,9 +19,9 @@ from f2fcam.track.landmarks import IRISES
 ApertureName = Literal["mouth", "eye_left", "eye_right"]
 APERTURES: tuple[ApertureName, ...] = ("mouth", "eye_left", "eye_right")
 
-SOLID_MM = {"mouth": 3.0, "eye_left": 5.0, "eye_right": 5.0}
+SOLID_MM = {"mouth": 5.0, "eye_left": 5.0, "eye_right": 5.0}
 """Skin up to this far from lips or lid margin is the retrieved frame's alone."""
-FADED_MM = {"mouth": 12.0, "eye_left": 10.0, "eye_right": 10.0}
+FADED_MM = {"mouth": 15.0, "eye_left": 10.0, "eye_right": 10.0}
 """Skin from this far on is the displayed frame's alone."""
 DEPTH_MM = {"mouth": 8.0, "eye_left": 2.0, "eye_right": 2.0}
 """How far behind the rim's middle the inside's plane lies: front teeth, cornea."""

@@ -33,6 +33,10 @@ COARSE_COLUMNS = 8
 FINE_MM = (5.0, 4.0)
 """This far from lips and lids all of that level is drawn (`drawn.thinned_mesh`)."""
 
+MOUTH_MM = (40.0, 50.0)
+"""Up to the first from the lips the frame's own skin is stretched as far as need be: a mouth that opens wide shades and
+reddens it, and the texture would lie on it as a pale crescent under the lip."""
+
 MOVING_PX = 0.05
 """A vertex that moves less does not widen the region that is drawn."""
 
@@ -130,7 +134,7 @@ def _weights(model: FaceModel, points: Float32[np.ndarray, "n 3"]) -> Float32[np
     below = ramp(points[model.loops["lips"], 1].min() - points[:, 1], 16, 24)
     face = ramp(1 - neck, 0.7, 0.95) * (1 - below * ramp(-normals[:, 1], 0.3, 0.6))
     light = skin * ramp(lips, 2, 7) * ramp(lids, 1, 4)
-    texture = skin * _front(model, normals) * ramp(lips, 3, 6) * ramp(lids, 1, 2.5)
+    texture = skin * _front(model, normals) * ramp(lips, *MOUTH_MM) * ramp(lids, 1, 2.5)
     return np.stack([skin, face, light, texture], axis=1)
 
 

@@ -32,7 +32,7 @@ HOLD_S, EASE_S = 0.3, 0.5
 """How long the last expression stays when the actor is not to be seen, and how long the way to idle takes."""
 RETURN_S = 0.2
 """How long the way back takes."""
-CUTOFF_HZ, CUTOFF_SLOPE = 6.0, 30.0
+CUTOFF_HZ, CUTOFF_SLOPE = 10.0, 30.0
 """One-euro filter (Casiez 2012) of the expression: cut-off at rest, and what each unit per second adds to it."""
 SPEED_CUTOFF_HZ = 4.0
 STILL_CUTOFF_HZ = 1.0
@@ -61,18 +61,27 @@ class Actor:
     transfer: Transfer
 
 
-def make_actor(model: FaceModel, person: Person, target: Person, config: FitConfig | None = None) -> Actor:
-    """Everything that stays fixed for a pair of people; takes some tenths of a second."""
+def make_actor(
+    model: FaceModel,
+    person: Person,
+    target: Person,
+    config: FitConfig | None = None,
+    *,
+    seen: Float32[np.ndarray, "n 76"] | None = None,
+) -> Actor:
+    """Everything that stays fixed for a pair of people; takes some tenths of a second. `seen` as of `prepare_transfer`."""
     config = config or FitConfig()
     fitter = FrameFitter(model, person, choose_samples(model, config.samples), config)
-    return Actor(person, fitter, prepare_transfer(person, target, model))
+    return Actor(person, fitter, prepare_transfer(person, target, model, seen))
 
 
-def relaxed_actor(model: FaceModel, actor: Actor, person: Person, target: Person) -> Actor:
+def relaxed_actor(
+    model: FaceModel, actor: Actor, person: Person, target: Person, *, seen: Float32[np.ndarray, "n 76"] | None = None
+) -> Actor:
     """The same actor with another neutral face; the tracker goes on where it is."""
     fitter = copy(actor.fitter)
     fitter.person = person
-    return Actor(person, fitter, prepare_transfer(person, target, model))
+    return Actor(person, fitter, prepare_transfer(person, target, model, seen))
 
 
 @dataclass(frozen=True, slots=True)

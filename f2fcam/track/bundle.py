@@ -26,7 +26,6 @@ from f2fcam.track.fit import OCCLUSION_MARGIN_MM, UPPER_BOUND, Level
 from f2fcam.track.identity_prior import identity_precision
 from f2fcam.track.landmarks import Landmarks
 from f2fcam.track.samples import SampleSet, expression_sigma, surface_operators
-from f2fcam.track.solver import BoundedSolver
 
 IDENTITY, ALBEDO, FOCAL = slice(0, 80), slice(80, 160), slice(160, 161)
 REFRESH = 4

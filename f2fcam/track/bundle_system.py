@@ -56,7 +56,11 @@ class System:
     pull: Float32[np.ndarray, " q"]
 
     def step(
-        self, bounded: Int[np.ndarray, " b"], lower: Float[np.ndarray, " b"], upper: Float[np.ndarray, " b"], damping: float
+        self,
+        bounded: Int[np.ndarray, " b"],
+        lower: Float[np.ndarray, " b"],
+        upper: Float[np.ndarray, " b"],
+        damping: float,
     ) -> Float[np.ndarray, " u"]:
         """Gauss-Newton step within bounds, the diagonal `damping` heavier; raises LinAlgError when indefinite."""
         normal = self.normal.copy()

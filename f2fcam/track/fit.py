@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
@@ -69,7 +69,7 @@ class FitConfig:
     """
 
     color: float = 1.0
-    landmark: float = 1.0
+    landmark: float = 2.0
     prior: float = 1.5e-2
     temporal: float = 1.5e-2
     still: float = 30.0
@@ -226,7 +226,10 @@ class FrameFitter:
                     self._bend(state)
                     self._turn(state)
                     self._see(state, level)
-                state = self._gauss_newton(level, scaled, state, last, calm)
+                try:
+                    state = self._gauss_newton(level, scaled, state, last, calm)
+                except np.linalg.LinAlgError:
+                    return Fit(state, "diverged", np.inf, np.inf, dict.fromkeys(WATCHED_REGIONS, np.nan))
         return self._outcome(levels[-1], landmarks, state)
 
     def _targets(self, landmarks: Landmarks, level: Level) -> LandmarkTargets:

@@ -17,7 +17,7 @@ from scipy.linalg import lapack
 
 Vector = Float[np.ndarray, " n"]
 
-SWEEPS = 60
+SWEEPS = 200
 """Most coordinate-descent passes over the bounded unknowns; twenty are the rule."""
 SETTLED = 1e-4
 """A pass that changes less than this, in deviations of the unknowns, is the last."""
@@ -80,9 +80,7 @@ def _descend(matrix, gradient, lower, upper, x):
             break
 
 
-def exact_share(
-    apply: Callable[[Vector], Vector], gradient: Vector, direction: Vector, floor: float = 1e-12
-) -> float:
+def exact_share(apply: Callable[[Vector], Vector], gradient: Vector, direction: Vector, floor: float = 1e-12) -> float:
     """How far along `direction`, 1 at most, x^T A x / 2 + gradient^T x is least for an operator `apply`.
 
     A direction from a rough matrix overshoots where that is too small; this way the energy never rises.

@@ -94,10 +94,6 @@ _STABLE = np.array(STABLE)
 _EXPRESSIVE = np.array(sorted({*LIPS, *LEFT_EYE, *RIGHT_EYE, *LEFT_BROW, *RIGHT_BROW}))
 
 
-_STABLE = np.array(STABLE)
-_EXPRESSIVE = np.array(sorted({*LIPS, *LEFT_EYE, *RIGHT_EYE, *LEFT_BROW, *RIGHT_BROW}))
-
-
 def thumbnail(rgb: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "18 32"]:
     """The picture as 32 x 18 greys in [0, 1]."""
     # Nearest first: averaging a 4K picture would cost more than the rest of the step.
