@@ -29,8 +29,11 @@ from f2fcam.track.scan import Scan, Seen, Shot
 log = logging.getLogger(__name__)
 
 NEUTRAL_AFTER_S = 2.0
+SOON_AFTER_S = 4.0
 PERSON_AFTER_S = 10.0
-"""How much of the actor is seen before their relaxed face, and before their shape, is estimated."""
+"""How much of the actor is seen before their relaxed face, and before their shape, is estimated: the shape first from what
+little there is, since the mean face's lids and brows move too little, then from more."""
+EVERYTHING = ("neutral", "person soon", "person")
 FOLLOWED_EVERY_S = 10.0
 """How often the relaxed face is looked for anew, in the last `FOLLOWED_S`."""
 FOLLOWED_S = 40.0
@@ -155,7 +158,7 @@ class Learner:
         self._model, self._person, self._better = model, person, better
         self._watched, self._recent = Watched(), Recent()
         self._followed_s = -math.inf
-        self._wants = ["neutral", "person"]
+        self._wants = list(EVERYTHING)
         self._jobs: queue.SimpleQueue[Callable[[], Person] | None] = queue.SimpleQueue()
         self._busy = threading.Event()
         self.phase = "watching"
@@ -175,19 +178,22 @@ class Learner:
         if self._wants[0] == "neutral" and watched.duration_s >= NEUTRAL_AFTER_S:
             relaxed = watched.relaxed_of()
             self._start(lambda: relaxed(self._model).given_to(self._person))
-        elif self._wants[0] == "person" and watched.duration_s >= PERSON_AFTER_S:
+        elif self._wants[0] != "neutral" and watched.duration_s >= self._after_s():
             scan = watched.scan()
             if scan.face_px(scan.shots[0]) < SMALLEST_FACE_PX:
                 self._watched = Watched()
                 return
             self._start(lambda: estimate_source(self._model, scan, "the camera's picture").person)
 
+    def _after_s(self) -> float:
+        return min(SOON_AFTER_S, PERSON_AFTER_S) if self._wants[0] == "person soon" else PERSON_AFTER_S
+
     def _follow(self, frame: Frame, landmarks: Landmarks, expression: np.ndarray) -> None:
         """Let the relaxed face give way to what the actor comes back to."""
         now_s = frame.timestamp_ns * 1e-9
         recent = self._recent
         if recent.last_s is not None and now_s - recent.last_s > SOMEBODY_ELSE_S:
-            self._watched, self._recent, self._wants = Watched(), Recent(), ["neutral", "person"]
+            self._watched, self._recent, self._wants = Watched(), Recent(), list(EVERYTHING)
             self.phase = "watching"
             return
         recent.add(now_s, landmarks, expression)

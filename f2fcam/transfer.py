@@ -101,17 +101,12 @@ class Reach:
     high: Float32[np.ndarray, " m"]
 
     @classmethod
-    def of(
-        cls, features: Float32[np.ndarray, "m 76"], neutral: np.ndarray, seen: Float32[np.ndarray, "n 76"] | None
-    ) -> Reach:
-        """From the target's own expressions, as far as there are any."""
+    def of(cls, features: Float32[np.ndarray, "m 76"], neutral: np.ndarray, seen: Float32[np.ndarray, "n 76"]) -> Reach:
+        """From the target's own expressions."""
         brows, corners, width = USUAL_REACH_MM
-        usual = np.array([brows] * (len(features) - 3) + [corners] * 2 + [width], np.float32)
-        low, high = usual.T
-        if seen is not None and len(seen):
-            motion = (seen - neutral) @ features.T
-            low, high = np.minimum(low, motion.min(axis=0)), np.maximum(high, motion.max(axis=0))
-        return cls(low.astype(np.float32), high.astype(np.float32))
+        low, high = np.array([brows] * (len(features) - 3) + [corners] * 2 + [width], np.float32).T
+        motion = (seen - neutral) @ features.T
+        return cls(np.minimum(low, motion.min(axis=0, initial=0.0)), np.maximum(high, motion.max(axis=0, initial=0.0)))
 
     def within(self, motion: Float32[np.ndarray, " m"]) -> Float32[np.ndarray, " m"]:
         """The motions, softly kept within reach; unchanged inside it."""
@@ -134,7 +129,7 @@ class Transfer:
         weights: area weights, mean 1.
         features: rows whose product with an expression is the motion of brows and mouth corners, mm.
         feature_scale: the target's distance between the outer eye corners over the source's.
-        reach: how far the target's features go.
+        reach: how far the target's features go; None when that is not known.
         normal_matrix, inverse: A^T A with contacts, features and the copy term, and its inverse.
         copy: weights of the copy term.
     """
@@ -150,7 +145,7 @@ class Transfer:
     contacts: Contacts
     features: Float32[np.ndarray, "m 76"]
     feature_scale: float
-    reach: Reach
+    reach: Reach | None
     normal_matrix: Float64[np.ndarray, "76 76"]
     inverse: Float64[np.ndarray, "76 76"]
     copy: Float64[np.ndarray, " 76"]
@@ -196,7 +191,7 @@ def prepare_transfer(
         contacts=contacts,
         features=features,
         feature_scale=scale,
-        reach=Reach.of(features, target.neutral, seen),
+        reach=None if seen is None else Reach.of(features, target.neutral, seen),
         normal_matrix=normal_matrix,
         inverse=np.linalg.inv(normal_matrix),
         copy=copy,
@@ -212,7 +207,9 @@ def transfer(pair: Transfer, source_expression: Float32[np.ndarray, " 76"]) -> F
     contacts = pair.contacts
     missing = contacts.target_gaps(source_expression) - contacts.target_rest - contacts.rows @ pair.target_neutral
     copied = source_expression - pair.source_neutral
-    moved = pair.reach.within(np.float32(pair.feature_scale) * (pair.features @ copied))
+    moved = np.float32(pair.feature_scale) * (pair.features @ copied)
+    if pair.reach is not None:
+        moved = pair.reach.within(moved)
     right = (pull @ pair.basis + CONTACT_WEIGHT * (missing @ contacts.rows)).astype(np.float64)
     right += FEATURE_WEIGHT * (moved @ pair.features) + pair.copy * copied
 
