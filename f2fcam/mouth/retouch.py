@@ -61,7 +61,6 @@ class Retoucher:
         self._geometry = {name: PersonAperture(model, person, maker.aperture) for name, maker in self._makers.items()}
         self._origins: dict[ApertureName, OrderedDict[int, Origin]] = {name: OrderedDict() for name in APERTURES}
         self._last_own: dict[ApertureName, tuple[Displayed, Origin]] = {}
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def retouch(
         self, state: RetouchState, displayed: Displayed, expression: Float32[np.ndarray, " 76"], time_s: float
@@ -152,7 +151,10 @@ class Retoucher:
         """Between two patches on the same geometry; where they differ much, along the optical flow between them."""
         if float(cv2.absdiff(last, now).mean()) > FLOW_FROM:
             grays = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (last, now)]
-            flow = cv2.GaussianBlur(self._flow.calc(grays[0], grays[1], None), (0, 0), 1.5)
+            # A new one each time: what it kept from the last pictures shows in the next flow.
+            solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+            flow = solver.calc(grays[0], grays[1], np.zeros((*grays[0].shape, 2), np.float32))
+            flow = cv2.GaussianBlur(flow, (0, 0), 1.5)
             last, now = _shifted(last, flow, -mix), _shifted(now, flow, 1 - mix)
         return cv2.addWeighted(last, 1 - mix, now, mix, 0)
 

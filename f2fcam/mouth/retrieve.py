@@ -28,6 +28,11 @@ KEEP_FAVOUR, KEEP_SLACK = 0.65, 0.03
 """What is shown stays unless another frame's distance is below this share of its own, less the slack."""
 MOST_FAVOUR = 0.5
 """Most that either takes off a distance: what is far from what is wanted is not worth keeping."""
+HELD, HELD_SLACK = 1.4, 0.2
+"""What is shown stays while its distance is within this factor and slack of the least there is, or was when it was chosen: a
+mouth that hardly moves keeps its teeth and tongue, although another frame is a little nearer now that the head has turned."""
+HELD_AT_MOST = 3.0
+"""Beyond the least distance nothing is held by that."""
 GIVEN_UP = 1.5
 """A frame this much farther from what is wanted than another is left even while it fades in."""
 BETWEEN_SLACK = 1.15
@@ -52,6 +57,7 @@ class RetrievalState:
         mix: the share of `entry`.
         time_s: of the last output picture.
         row: the target frame that was displayed.
+        best: the least distance of any frame when `entry` was chosen.
     """
 
     entry: int = NONE
@@ -59,6 +65,7 @@ class RetrievalState:
     mix: float = 1.0
     time_s: float = 0.0
     row: int = -1
+    best: float = 0.0
 
 
 def make_query(
@@ -105,6 +112,15 @@ def own_distance(
     return float(apart)
 
 
+def _lasting(own: float, database: ApertureDatabase, geometry: PersonAperture, query: Query, row: int) -> float:
+    """The displayed frame's own distance, or its neighbours' where that is more: what will do for one picture is no choice."""
+    for beside in (row - 1, row + 1):
+        entry = database.entry_of(beside)
+        if entry >= 0:
+            own = max(own, own_distance(database, geometry, query, beside, database.performance(entry)))
+    return own
+
+
 def retrieve(
     state: RetrievalState,
     database: ApertureDatabase,
@@ -126,10 +142,13 @@ def retrieve(
     state = replace(state, mix=mix, time_s=time_s, previous=NONE if mix >= 1 else state.previous)
     if len(database) == 0:
         return RetrievalState(DISPLAYED, time_s=time_s, row=row)
-    wanted = _choose(state, database, query, own, row, companion)
+    lasting = own if own <= OWN_ENOUGH else _lasting(own, database, geometry, query, row)
+    wanted = _choose(state, database, query, lasting, row, companion)
     if mix < 1 and (wanted.entry == state.entry or not _may_change(state, database, query, own, wanted)):
         return replace(state, row=row)
-    return replace(_change(state, database, wanted.entry, row, passed), row=row)
+    if wanted.entry != state.entry:
+        state = replace(_change(state, database, wanted.entry, row, passed), best=wanted.best)
+    return replace(state, row=row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +165,11 @@ def _may_change(state: RetrievalState, database: ApertureDatabase, query: Query,
         return True
     shown = own if state.entry == DISPLAYED else float(distances(database, query, np.array([state.entry]))[0])
     return shown > wanted.best + GIVEN_UP
+
+
+def _still_good(state: RetrievalState, database: ApertureDatabase, query: Query, best: float) -> bool:
+    shown = float(distances(database, query, np.array([state.entry]))[0])
+    return shown <= min(HELD * max(state.best, best) + HELD_SLACK, best + HELD_AT_MOST)
 
 
 def _favoured(distance: float, factor: float, slack: float = 0.0) -> float:
@@ -169,6 +193,8 @@ def _choose(
         own_cost = _favoured(own_cost, KEEP_FAVOUR, KEEP_SLACK)
     if own_cost <= best:
         return _Wanted(DISPLAYED, best)
+    if companion is None and state.entry >= 0 and _still_good(state, database, query, best):
+        return _Wanted(state.entry, best)
     if state.entry >= 0:
         at = np.flatnonzero(candidates == state.entry)
         if len(at) and _favoured(float(cost[at[0]]), KEEP_FAVOUR, KEEP_SLACK) <= best:
