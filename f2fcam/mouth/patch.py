@@ -40,6 +40,8 @@ SHADED = (0.5, 0.7, 0.7)
 """What lips that all but meet take off the red, green and blue of bright teeth between them: what light is left is red."""
 SHADED_FROM, SHADED_FULLY = 40.0, 120.0
 """Brightest channel (code values): dark insides are shaded by nature."""
+SLIVER_PX = 5
+"""Side of the square whose median displacement each pixel takes."""
 GAMMA = 1 / 2.4
 _power = np.polynomial.Chebyshev.interpolate(lambda ratio: ratio**GAMMA, 7, SHADING_LIMITS)
 POWER_MIDDLE = sum(SHADING_LIMITS) / 2
@@ -137,9 +139,12 @@ class PatchMaker:
         rgb, alpha = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
         maps, numbers = inside.arrays()
         x0, y0 = drawn.region[:2]
+        values, seen = np.empty((6, height, width), np.float32), np.empty((height, width), np.uint8)
+        _interpolate(drawn.triangle, drawn.barycentric, self.aperture.triangles, self._attributes, values, seen)
+        _without_slivers(values, seen)
         _patch(
-            drawn.triangle, drawn.barycentric, self.aperture.triangles, self._attributes, coverage,
-            maps, numbers, inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
+            values, seen, coverage, maps, numbers,
+            inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
             np.ascontiguousarray(origin.rgb), origin.x, origin.y, x0, y0, inner_gain, CATMULL_ROM, rgb, alpha,
         )  # fmt: skip
         return Patch(rgb, alpha, x0, y0)
@@ -202,29 +207,16 @@ def _encoded(value, gain):
 
 
 @njit(
-    types.void(
-        types.int32[:, ::1], types.float32[:, :, ::1], types.int32[:, ::1], types.float32[:, ::1], types.uint8[:, ::1],
-        types.float32[:, :, ::1], types.float32[::1], types.float32[::1], types.float32[::1], types.float32[::1],
-        types.float32[::1], types.float32[::1], PICTURE, types.int64, types.int64, types.int64, types.int64, types.float32[::1],
-        types.float32[:, ::1], types.uint8[:, :, ::1], types.uint8[:, ::1],
-    ),
-    nogil=True,
-    cache=True,
-    fastmath=True,
-)  # fmt: skip
-def _patch(
-    triangle, barycentric, triangles, attributes, coverage, maps, numbers, new_upper, new_lower, old_upper,
-    old_lower, give, picture, left, top, x0, y0, inner_gain, kernel, rgb, alpha
-):  # fmt: skip
-    """Skin through the mesh, inside through the opening's map, mixed by coverage. `left, top`: the crop's first pixel."""
-    rows, columns = coverage.shape
-    half = np.float32(0.5)
-    values = np.empty(6, np.float32)
+    "void(i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[:,:,::1], u1[:,::1])", nogil=True, cache=True, fastmath=True
+)
+def _interpolate(triangle, barycentric, triangles, attributes, values, seen):
+    """Per pixel the surface's attributes (6, h, w), and 1 where there is any; the rim borrows its neighbours' surface."""
+    rows, columns = triangle.shape
     for y in range(rows):
         for x in range(columns):
-            opening = np.float32(coverage[y, x]) / np.float32(255)
             weight = np.float32(0)
-            values[:] = 0
+            for k in range(6):
+                values[k, y, x] = 0
             for dy in range(-1, 2):
                 for dx in range(-1, 2):
                     # At the rim a pixel without a surface borrows its neighbours', for the part that the lip covers.
@@ -238,24 +230,62 @@ def _patch(
                     for corner in range(3):
                         b, v = barycentric[yy, xx, corner], triangles[t, corner]
                         for k in range(6):
-                            values[k] += b * attributes[v, k]
+                            values[k, y, x] += b * attributes[v, k]
                     weight += np.float32(1)
+            seen[y, x] = 1 if weight > 0 else 0
             if weight > 0:
                 for k in range(6):
-                    values[k] /= weight
-            elif opening > 0:
+                    values[k, y, x] /= weight
+
+
+def _without_slivers(values: Float32[np.ndarray, "6 h w"], seen: UInt8[np.ndarray, "h w"]) -> None:
+    """Replace displacements that only a line of pixels has, in place.
+
+    Where a lip hangs over the skin below it, the last pixel of its underside comes from somewhere else: a bright line.
+    """
+    inside = cv2.erode(
+        seen, np.ones((SLIVER_PX, SLIVER_PX), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=(0,)
+    )
+    for plane in values[:2]:
+        np.copyto(plane, cv2.medianBlur(plane, SLIVER_PX), where=inside > 0)
+
+
+@njit(
+    types.void(
+        types.float32[:, :, ::1], types.uint8[:, ::1], types.uint8[:, ::1],
+        types.float32[:, :, ::1], types.float32[::1], types.float32[::1], types.float32[::1], types.float32[::1],
+        types.float32[::1], types.float32[::1], PICTURE, types.int64, types.int64, types.int64, types.int64, types.float32[::1],
+        types.float32[:, ::1], types.uint8[:, :, ::1], types.uint8[:, ::1],
+    ),
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)  # fmt: skip
+def _patch(
+    values, seen, coverage, maps, numbers, new_upper, new_lower, old_upper, old_lower, give, picture, left, top, x0, y0,
+    inner_gain, kernel, rgb, alpha
+):  # fmt: skip
+    """Skin through the mesh, inside through the opening's map, mixed by coverage. `left, top`: the crop's first pixel."""
+    rows, columns = coverage.shape
+    half = np.float32(0.5)
+    for y in range(rows):
+        for x in range(columns):
+            opening = np.float32(coverage[y, x]) / np.float32(255)
+            if seen[y, x] == 0 and opening > 0:
                 opening = np.float32(1)
-            if weight <= 0 and opening <= 0:
+            if seen[y, x] == 0 and opening <= 0:
                 alpha[y, x] = 0
                 rgb[y, x, 0] = rgb[y, x, 1] = rgb[y, x, 2] = 0
                 continue
             red = green = blue = np.float32(0)
             if opening < 1:
-                red, green, blue = _tap(picture, x + x0 - left + values[0], y + y0 - top + values[1], kernel)
+                red, green, blue = _tap(
+                    picture, x + x0 - left + values[0, y, x], y + y0 - top + values[1, y, x], kernel
+                )
                 offset = np.float32(255 * ENCODED_OFFSET)
-                red = (red + offset) * values[2] - offset
-                green = (green + offset) * values[3] - offset
-                blue = (blue + offset) * values[4] - offset
+                red = (red + offset) * values[2, y, x] - offset
+                green = (green + offset) * values[3, y, x] - offset
+                blue = (blue + offset) * values[4, y, x] - offset
             if opening > 0:
                 sx, sy, dark, thin = _inside_source(
                     x + x0 + half, y + y0 + half, maps, numbers, new_upper, new_lower, old_upper, old_lower, give
@@ -269,5 +299,5 @@ def _patch(
                 b = ((b + offset) * inner_gain[2] - offset) * (1 - dark) * (1 - np.float32(SHADED[2]) * thin)
                 red, green, blue = red + opening * (r - red), green + opening * (g - green), blue + opening * (b - blue)
             rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = _encoded(red, 1), _encoded(green, 1), _encoded(blue, 1)
-            covered = max(values[5] if weight > 0 else np.float32(0), opening)
+            covered = max(values[5, y, x], opening)
             alpha[y, x] = np.uint8(min(max(covered, np.float32(0)), np.float32(1)) * np.float32(255) + half)

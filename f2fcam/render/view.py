@@ -15,6 +15,7 @@ from f2fcam.face.morphable import FaceModel, RigidFit
 from f2fcam.face.state import Performance, Person
 from f2fcam.frame import srgb_encode
 from f2fcam.render import Rasterizer, Region, bounding_region
+from f2fcam.render.brows import brow_shift
 from f2fcam.render.composite import Patch, composite
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
 from f2fcam.render.drawn import DrawnMesh, thinned_mesh, whole_mesh
@@ -116,9 +117,10 @@ class Workspace:
         }
 
     def rest_shape(self, person: Person) -> Float32[np.ndarray, " 3*m"]:
-        """A person's level-0 vertices at expression 0, remembered for as long as the person stays the same."""
+        """A person's level-0 vertices at expression 0, their brows in place; remembered while the person stays the same."""
         if self._rest is None or self._rest[0] is not person:
-            self._rest = person, self.model.geometry0(person.identity, np.zeros(76, np.float32)).reshape(-1)
+            rest = self.model.geometry0(person.identity, np.zeros(76, np.float32)) + brow_shift(self.model, person)
+            self._rest = person, np.ascontiguousarray(rest, np.float32).reshape(-1)
         return self._rest[1]
 
 

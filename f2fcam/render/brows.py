@@ -1,0 +1,40 @@
+"""Where a person's brows really are: the model's rest shape moved onto them, so that they rise as a whole.
+
+Identity hardly says where on a forehead the brows grow. Brows that sit millimetres below the model's lie where the raising
+skin stretches, and would get thicker instead of higher; the detector's constant offset from the model tells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32
+from scipy.spatial import cKDTree
+
+from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Person
+from f2fcam.render.rims import ramp
+from f2fcam.track.landmarks import LEFT_BROW, RIGHT_BROW
+
+SPREAD_MM = 6.0
+"""How far a landmark's offset reaches along the brow."""
+REACH_MM = (6.0, 22.0)
+"""Skin nearer to a brow goes along with it, farther off it stays."""
+LIDS_MM = (3.0, 9.0)
+"""Up to the first from the lids nothing moves."""
+
+
+def brow_shift(model: FaceModel, person: Person) -> Float32[np.ndarray, "m 3"]:
+    """What to add to a person's level-0 vertices, mm; zero for a person whose landmarks were not observed."""
+    shift = np.zeros(model.mean.shape, np.float32)
+    if person.landmark_offset is None:
+        return shift
+    lids = model.subdivide(model.mean)[np.concatenate([model.loops["eye_left"], model.loops["eye_right"]])]
+    from_lids = cKDTree(lids).query(model.mean)[0]
+    points = model.rows(model.landmarks).mean
+    for brow in (RIGHT_BROW, LEFT_BROW):
+        square = ((model.mean[:, None] - points[list(brow)][None]) ** 2).sum(axis=2)
+        nearest = square.min(axis=1)
+        weight = np.exp(-0.5 * (square - nearest[:, None]) / SPREAD_MM**2)
+        weight *= ((1 - ramp(np.sqrt(nearest), *REACH_MM)) * ramp(from_lids, *LIDS_MM) / weight.sum(axis=1))[:, None]
+        shift += (weight @ person.landmark_offset[list(brow)]).astype(np.float32)
+    return shift
