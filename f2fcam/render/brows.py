@@ -13,12 +13,13 @@ from scipy.spatial import cKDTree
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
 from f2fcam.render.rims import ramp
-from f2fcam.track.landmarks import LEFT_BROW, RIGHT_BROW
 
 SPREAD_MM = 6.0
 """How far a landmark's offset reaches along the brow."""
 REACH_MM = (6.0, 22.0)
 """Skin nearer to a brow goes along with it, farther off it stays."""
+ON_BROW = 60
+"""Of 255: a landmark's triangle in the brow's region."""
 LIDS_MM = (3.0, 9.0)
 """Up to the first from the lids nothing moves."""
 
@@ -31,10 +32,12 @@ def brow_shift(model: FaceModel, person: Person) -> Float32[np.ndarray, "m 3"]:
     lids = model.subdivide(model.mean)[np.concatenate([model.loops["eye_left"], model.loops["eye_right"]])]
     from_lids = cKDTree(lids).query(model.mean)[0]
     points = model.rows(model.landmarks).mean
-    for brow in (RIGHT_BROW, LEFT_BROW):
-        square = ((model.mean[:, None] - points[list(brow)][None]) ** 2).sum(axis=2)
+    corners = model.triangles(model.landmarks.level)[model.landmarks.triangle]
+    for name in ("brow_left", "brow_right"):
+        brow = np.flatnonzero(model.landmark_valid & (model.regions[name][corners].max(axis=1) > ON_BROW))
+        square = ((model.mean[:, None] - points[brow][None]) ** 2).sum(axis=2)
         nearest = square.min(axis=1)
         weight = np.exp(-0.5 * (square - nearest[:, None]) / SPREAD_MM**2)
         weight *= ((1 - ramp(np.sqrt(nearest), *REACH_MM)) * ramp(from_lids, *LIDS_MM) / weight.sum(axis=1))[:, None]
-        shift += (weight @ person.landmark_offset[list(brow)]).astype(np.float32)
+        shift += (weight @ person.landmark_offset[brow]).astype(np.float32)
     return shift
