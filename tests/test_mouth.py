@@ -19,6 +19,7 @@ from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.face.state import Performance, Person
 from f2fcam.mouth import database as db
 from f2fcam.mouth import descriptor
+from f2fcam.mouth import retrieve as retrieving
 from f2fcam.mouth.aperture import APERTURES, PersonAperture, apertures
 from f2fcam.mouth.build import TrackedClip, build_databases
 from f2fcam.mouth.coverage import mouth_coverage
@@ -375,13 +376,17 @@ def test_a_patch_of_the_frame_itself_is_its_pixels(model, person, databases, cli
         assert 10 * np.log10(255**2 / max(error.mean(), 1e-9)) > 45
 
 
-def test_a_change_of_frame_fades_on_time(model, person, databases, clip):
+def test_a_change_of_frame_fades_on_time(model, person, databases, clip, monkeypatch):
+    """But for a mouth that has moved too far to be seen through another: that changes at once."""
     alike = replace(databases["mouth"], gloom=np.zeros(FRAMES, np.float32))
     retoucher = Retoucher(model, person, databases | {"mouth": alike})
     shut, wide = act(model, 1).expression, act(model, 28).expression
     target = Displayed(0, clip[1][0], clip[0].performances[0])
-    state, closed = retoucher.retouch(RetouchState(), target, shut, 0.0)
-    state, _ = retoucher.retouch(state, target, wide, 0.04)
+    start, closed = retoucher.retouch(RetouchState(), target, shut, 0.0)
+    state, _ = retoucher.retouch(start, target, wide, 0.04)
+    assert state.openings["mouth"].previous == NONE and state.openings["mouth"].mix == 1
+    monkeypatch.setattr(retrieving, "GIVEN_UP", 1e6)
+    state, _ = retoucher.retouch(start, target, wide, 0.04)
     first, fade_s = state.openings["mouth"], FADE_S["mouth"]
     assert first.previous != NONE and first.mix == pytest.approx(0.04 / fade_s)
     state, _ = retoucher.retouch(state, target, wide, 0.04 + fade_s / 4)

@@ -5,6 +5,7 @@
 The first half of a generated film is enrolled, the second half acts. What an output picture shows is the target frame's
 true face, moved by the difference of the fitted model between the expression that is shown and the frame's own; it is
 compared with the actor's true face, both as deviations from the person's rest in the head's frame. Some minutes each.
+And how well the detector itself, the ruler of `f2fcam evaluate`, reads the true signals of these films.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from f2fcam.enroll import enroll_video  # noqa: E402
+from f2fcam.evaluation.clip import Clip, read_clip  # noqa: E402
+from f2fcam.evaluation.shape import Template  # noqa: E402
+from f2fcam.evaluation.signals import NAMES, deviations, fidelity, measure  # noqa: E402
 from f2fcam.face.morphable import load_face_model  # noqa: E402
 from f2fcam.reenact import Output  # noqa: E402
 from f2fcam.render.rims import rim_distance  # noqa: E402
@@ -30,6 +34,7 @@ from f2fcam.synthetic.acting import Script  # noqa: E402
 from f2fcam.synthetic.clip import SyntheticClip, Truth, write_clip  # noqa: E402
 from f2fcam.synthetic.person import SyntheticPerson  # noqa: E402
 from f2fcam.synthetic.scene import Camera  # noqa: E402
+from f2fcam.track.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER  # noqa: E402
 from f2fcam.trust.consent import Consent  # noqa: E402
 
 FPS = 25.0
@@ -56,10 +61,7 @@ def main() -> None:
     for number in arguments.people:
         found[number] = measured(number, arguments.seconds)
         if not arguments.json:
-            print(
-                f"person {number}: " + ", ".join(f"{name} {value:.3f}" for name, value in found[number].items()),
-                flush=True,
-            )
+            print(f"person {number}: " + ", ".join(f"{k} {v:.3f}" for k, v in found[number].items()), flush=True)
     if arguments.json:
         print(json.dumps(found, indent=1))
 
@@ -80,6 +82,7 @@ def measured(number: int, seconds: float) -> dict[str, float]:
             noise=1.0,
         )
         truths = write_clip(film, [scene], seconds, FPS, crf=12)
+        detector = detector_correlations(scene.person, truths, read_clip(film))
         profile = enroll_video(film, "measured", CONSENT, folder / "profiles", (0.0, seconds / 2))
         shown: list[tuple[int, int, np.ndarray]] = []
 
@@ -112,7 +115,24 @@ def measured(number: int, seconds: float) -> dict[str, float]:
         "ratio": _length(apart) / plain,
         "offset_mm": _length(offset),
         "ratio_without_offset": _length(apart - offset) / plain,
+        **detector,
     }
+
+
+def detector_correlations(person: SyntheticPerson, truths: list[Truth], clip: Clip) -> dict[str, float]:
+    """Correlation of every signal as the detector reads it with the true one, of the landmarks' own surface points."""
+    model = load_face_model()
+    landmarks = model.landmarks
+    corners = model.triangles(landmarks.level)[landmarks.triangle]
+
+    def points(truth: Truth) -> np.ndarray:
+        surface = model.subdivide(person.geometry0(truth.performance.expression), landmarks.level)
+        return np.einsum("lk,lkc->lc", landmarks.barycentric, surface[corners]) * [1, -1, -1]
+
+    true = np.array([points(truth) for truth in truths])
+    true /= np.linalg.norm(true[0, LEFT_EYE_OUTER] - true[0, RIGHT_EYE_OUTER])
+    read, truly = deviations(clip.points, Template.of(clip.points)), measure(true)
+    return {f"detector_{name}": fidelity(truly[name], read[name]).r for name in NAMES}
 
 
 def _length(vectors: np.ndarray) -> float:

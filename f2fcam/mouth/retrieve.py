@@ -20,6 +20,8 @@ DISPLAYED = -1
 NONE = -2
 
 CLUSTERS_SEARCHED = 2
+NEAREST_FOLLOWED = 3
+"""Of the best found in the clusters the neighbours are looked at too: the likest frame may lie across a cluster's border."""
 OWN_ENOUGH = 0.02
 """The displayed frame's own mouth is shown if it is as near as this, whatever else is nearer."""
 OWN_FAVOUR = {"mouth": 0.5, "eye_left": 0.25, "eye_right": 0.25}
@@ -34,7 +36,7 @@ mouth that hardly moves keeps its teeth and tongue, although another frame is a 
 HELD_AT_MOST = 1.5
 """Beyond the least distance nothing is held by that."""
 GIVEN_UP = 1.5
-"""A frame this much farther from what is wanted than another is left even while it fades in."""
+"""A frame this much farther from what is wanted than another is left even while it fades in, and without a fade."""
 BETWEEN_SLACK = 1.15
 """An in-between frame may be this much farther from what is wanted than the goal."""
 W_COHERENCE = 0.3
@@ -147,6 +149,8 @@ def retrieve(
     if mix < 1 and (wanted.entry == state.entry or not _may_change(state, database, query, own, wanted)):
         return replace(state, row=row)
     if wanted.entry != state.entry:
+        if database.name == "mouth" and _has_gone_wrong(state, database, query, own, wanted.best):
+            passed = FADE_S["mouth"]  # two mouths that differ so much would be seen through each other
         state = replace(_change(state, database, wanted.entry, row, passed), best=wanted.best)
     return replace(state, row=row)
 
@@ -163,8 +167,15 @@ def _may_change(state: RetrievalState, database: ApertureDatabase, query: Query,
     """Whether a fade may be broken off: eyes do not wait for its end, a blink is as short; a mouth that has gone wrong."""
     if database.name != "mouth":
         return True
+    return _has_gone_wrong(state, database, query, own, wanted.best)
+
+
+def _has_gone_wrong(state: RetrievalState, database: ApertureDatabase, query: Query, own: float, best: float) -> bool:
+    """Whether the mouth has moved so far that what is shown does not do even for the way to another."""
+    if state.entry == NONE:
+        return False
     shown = own if state.entry == DISPLAYED else float(distances(database, query, np.array([state.entry]))[0])
-    return shown > wanted.best + GIVEN_UP
+    return shown > best + GIVEN_UP
 
 
 def _still_good(state: RetrievalState, database: ApertureDatabase, query: Query, best: float) -> bool:
@@ -205,7 +216,7 @@ def _choose(
 
 
 def _match(database: ApertureDatabase, query: Query, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Entries of the best clusters, the last one and its neighbours, with their distances."""
+    """Entries of the best clusters, the last one, and the neighbours of it and of the best, with their distances."""
     to_medoids = distances(database, query, database.medoids.astype(np.int64))
     chosen = np.zeros(len(to_medoids), bool)
     chosen[np.argsort(to_medoids)[:CLUSTERS_SEARCHED]] = True
@@ -215,6 +226,11 @@ def _match(database: ApertureDatabase, query: Query, last: int) -> tuple[np.ndar
         searched[last] = True
     candidates = np.flatnonzero(searched)
     cost = distances(database, query, candidates)
+    nearest = candidates[np.argsort(cost)[:NEAREST_FOLLOWED]]
+    searched[database.neighbours[nearest]] = True
+    more = np.setdiff1d(np.flatnonzero(searched), candidates, assume_unique=True)
+    candidates = np.concatenate([candidates, more])
+    cost = np.concatenate([cost, distances(database, query, more)])
     if last >= 0:
         still = np.exp(-W_MEASURES * float(((database.measures[last] - query.measures) ** 2).sum()))
         cost += np.float32(W_COHERENCE * still) * (1 - database.thumbnail[candidates] @ database.thumbnail[last])
@@ -239,4 +255,5 @@ def _change(state: RetrievalState, database: ApertureDatabase, entry: int, row: 
     if abs(then - now) <= SUCCESSIVE:
         return replace(state, entry=entry, previous=NONE, mix=1.0)
     shown = state.previous if state.previous != NONE and state.mix < 0.5 else state.entry
-    return replace(state, entry=entry, previous=shown, mix=min(passed_s / FADE_S[database.name], 1.0))
+    mix = min(passed_s / FADE_S[database.name], 1.0)
+    return replace(state, entry=entry, previous=NONE if mix >= 1 else shown, mix=mix)
