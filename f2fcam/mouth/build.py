@@ -38,6 +38,8 @@ MISFIT_SMOOTHING = 1.0
 LEAST_SPREAD = {"shape": 0.3, "turn": 0.10, "measures": 1.0, "gaze": 0.05}
 """Millimetres, radians and eye widths below which a clip's spread is noise."""
 NO_LIGHT = np.zeros((9, 3), np.float32)
+USUALLY_SHARP = 0.8
+"""Share of the clip's pictures that are less sharp than what a sharp one is taken to be."""
 NATURAL_DARK = 0.2
 """Share of an opening that may be dark beside its teeth and tongue."""
 SHUT_PERCENT = 30
@@ -254,7 +256,8 @@ def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: 
     rows, picked = frames[kept], order[kept]
     crops = [seen.crops[k] for k in picked]
     sharpness = np.array([seen.sharpness[k] for k in picked])
-    blur = np.maximum(np.log2(np.median(sharpness) / np.maximum(sharpness, 1e-3)), 0) if len(picked) else sharpness
+    usual = np.quantile(sharpness, USUALLY_SHARP) if len(picked) else 1.0
+    blur = np.maximum(np.log2(usual / np.maximum(sharpness, 1e-3)), 0)
     gloom = np.array([seen.gloom[k] for k in picked], np.float32)
     cluster, medoids = k_medoids(vectors[kept]) if len(kept) else (np.zeros(0, np.int32), np.zeros(0, np.int32))
     shape, turn, measures, look = (column[rows].astype(np.float32) for column in columns)

@@ -27,8 +27,8 @@ W_SHAPE, W_ROTATION, W_MEASURES, W_GAZE = 1.0, 0.25, 1.5, 1.0
 """Weights of the descriptor's terms, each in units of its spread in the clip."""
 W_PATTERN, W_CORRELATION = 1.0, 0.5
 """Weights of what the appearance graph's edges add: patterns (chi-squared) and likeness of the pictures."""
-W_BLUR = 0.3
-"""Of a picture half as sharp as the clip's median."""
+W_BLUR = 0.9
+"""Of a picture half as sharp as the clip's sharp ones: a blurred mouth among sharp ones is seen at once."""
 W_GLOOM = 0.5
 """Of a millimetre of the wanted opening's mean height that would show only darkness: a lit inside is better to look at."""
 SHORTAGE = 3.0
@@ -57,7 +57,7 @@ class ApertureDatabase:
         frame_gaze: where each of the clip's frames looks (zeros for the mouth); through blinks, interpolated.
         shape, turn, measures, gaze: the entries' descriptors, each divided by its spread.
         pattern: local binary pattern histograms. thumbnail: small pictures for cross-correlation.
-        blur: how much less sharp than the median an entry is, in octaves, at least 0.
+        blur: how much less sharp than the sharp ones an entry is, in octaves, at least 0.
         gloom: the share of the opening that shows neither teeth nor tongue, beyond what is natural (0 in profiles of old).
         metric: (r, 76) carries an expression to `shape`. scales: spread of shape, turn, measures, gaze.
         slope, offset: carry the fitted landmarks' distances (mm) to the detected ones'.
