@@ -27,8 +27,9 @@ W_SHAPE, W_ROTATION, W_MEASURES, W_GAZE = 1.0, 0.25, 1.5, 1.0
 """Weights of the descriptor's terms, each in units of its spread in the clip."""
 W_PATTERN, W_CORRELATION = 1.0, 0.5
 """Weights of what the appearance graph's edges add: patterns (chi-squared) and likeness of the pictures."""
-W_BLUR = 0.9
-"""Of a picture half as sharp as the clip's sharp ones: a blurred mouth among sharp ones is seen at once."""
+W_BLUR, W_SHARP = 0.9, 0.3
+"""Of a picture half as sharp as the displayed frame is around its own mouth, and of one twice as sharp: a blurred mouth in a
+sharp face is seen at once."""
 W_GLOOM = 0.5
 """Of a millimetre of the wanted opening's mean height that would show only darkness: a lit inside is better to look at."""
 SHORTAGE = 3.0
@@ -177,7 +178,8 @@ class ApertureDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A wanted appearance, in the database's units; `sees` is 0 for a shut eye, whose gaze does not matter.
+    """A wanted appearance, in the database's units; `sees` is 0 for a shut eye, whose gaze does not matter; `blur` of the
+    displayed frame.
 
     `heights` in mm, as `PersonAperture.heights` has them.
     """
@@ -188,6 +190,7 @@ class Query:
     gaze: Float32[np.ndarray, " 2"]
     heights: Float32[np.ndarray, " 7"]
     sees: float = 1.0
+    blur: float = 0.0
 
 
 def distances(database: ApertureDatabase, query: Query, entries: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, " m"]:
@@ -197,7 +200,7 @@ def distances(database: ApertureDatabase, query: Query, entries: Int64[np.ndarra
         entries, database.shape, database.turn, database.measures, database.gaze, database.heights,
         database.fitted_heights, database.blur, database.gloom,
         query.shape, query.turn, query.measures, query.gaze, query.heights,
-        W_GAZE * query.sees, gaps.start, gaps.stop, out,
+        W_GAZE * query.sees, query.blur, gaps.start, gaps.stop, out,
     )  # fmt: skip
     return out
 
@@ -245,13 +248,13 @@ def tear(heights, fitted, wanted):
 
 @njit(
     "void(i8[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[::1],"
-    " f4[::1], f4[::1], f4[::1], f4[::1], f4[::1], f8, i8, i8, f4[::1])",
+    " f4[::1], f4[::1], f4[::1], f4[::1], f4[::1], f8, f8, i8, i8, f4[::1])",
     nogil=True,
     cache=True,
 )
 def _distances(
     entries, shape, turn, measures, gaze, heights, fitted, blur, gloom, wanted_shape, wanted_turn, wanted_measures,
-    wanted_gaze, wanted_heights, gaze_weight, first_gap, end_gap, out,
+    wanted_gaze, wanted_heights, gaze_weight, wanted_blur, first_gap, end_gap, out,
 ):  # fmt: skip
     for i in range(len(entries)):
         e = entries[i]
@@ -260,7 +263,9 @@ def _distances(
             total += np.float32(W_ROTATION) * (turn[e, k] - wanted_turn[k]) ** 2
         for k in range(2):
             total += np.float32(gaze_weight) * (gaze[e, k] - wanted_gaze[k]) ** 2
-        total += tear(heights[e], fitted[e], wanted_heights) + np.float32(W_BLUR) * blur[e]
+        total += tear(heights[e], fitted[e], wanted_heights)
+        blurred = blur[e] - np.float32(wanted_blur)
+        total += np.float32(W_BLUR) * blurred if blurred > 0 else np.float32(-W_SHARP) * blurred
         total += np.float32(W_GLOOM) * gloom[e] * shown_height(heights[e], fitted[e], wanted_heights)
         out[i] = total
 

@@ -80,6 +80,7 @@ def make_query(
     """What an expression looks like in the displayed target frame `row` with head rotation `pose`."""
     measures = wanted_measures(database, geometry, expression) / database.scales[2]
     shut, wide = (float(v) for v in database.gap_range)
+    entry = database.entry_of(row)
     open_share = (float(measures[GAPS[database.name]].mean()) - shut) / max(wide - shut, 1e-6)
     return Query(
         (database.metric @ expression) / database.scales[0],
@@ -88,6 +89,7 @@ def make_query(
         database.frame_gaze[row] / database.scales[3],
         geometry.heights(expression),
         float(np.clip(2 * open_share, 0, 1)),
+        float(database.blur[entry]) if entry >= 0 else 0.0,
     )
 
 
