@@ -31,6 +31,7 @@ from f2fcam.synthetic.alice import LIGHT, alice, alice_script  # noqa: E402
 from f2fcam.synthetic.clip import SyntheticClip  # noqa: E402
 from f2fcam.synthetic.scene import Camera  # noqa: E402
 from f2fcam.target_clip import TargetClip  # noqa: E402
+from f2fcam.transfer import prepare_transfer, transfer  # noqa: E402
 from tools.make_alice import FPS, SIZE  # noqa: E402
 
 WIDTH_PX = 330
@@ -141,6 +142,24 @@ def chin(studio: Studio) -> Sheet:
     return _compared(studio, "chin", ("the face alone moves", "its surroundings go with it"), CHIN, rows)
 
 
+def reach(studio: Studio) -> Sheet:
+    """A stronger actor purses lips that hers were never seen to: with as much of it as asked for, and kept within reach."""
+    person, names = studio.profile.person, studio.model.expression_names
+    strong = person.neutral.copy()
+    for name, weight in STRONG_O.items():
+        strong[names.index(name)] += weight
+    seen = studio.profile.frames.expressions
+    free, kept = (transfer(prepare_transfer(person, person, studio.model, known), strong) for known in (None, seen))
+    acted = replace(studio.scene.performance(REST / FPS), expression=strong - person.neutral)
+    pictures = [studio.show(REST, free), studio.show(REST, kept), studio.scene.picture(acted)]
+    crops = [_crop(picture, MOUTH) for picture in (studio.clip.frame(REST).view.rgb, *pictures)]
+    return Sheet("reach", ("her frame", "as far as asked", "within her reach", "what the actor does"), [crops])
+
+
+STRONG_O = {"mouthPucker": 1.0, "mouth-pursing": 0.8, "mouth-protusion": 0.6, "jawOpen": 0.35}
+"""Weights of an O beyond anything in alice's film."""
+
+
 def _unstretched(shift: np.ndarray, face: np.ndarray, opening: np.ndarray, cell: int, *_: object) -> np.ndarray:
     """Instead of the membrane: nothing around the face moves."""
     rows, columns = (max(2, -(-side // cell)) for side in face.shape)
@@ -186,7 +205,7 @@ def _sheet(sheet: Sheet) -> np.ndarray:
 
 def sheets(studio: Studio) -> Iterator[Sheet]:
     """All of them, in the order of `docs/pictures.md`."""
-    for make in (appearance, mouth, eyes, light, chin):
+    for make in (appearance, mouth, eyes, light, chin, reach):
         yield make(studio)
 
 
