@@ -169,7 +169,7 @@ def test_a_face_is_kept_softly_within_its_reach(model: FaceModel) -> None:
     """Inside nothing changes, outside motion goes on ever more slowly; lips that were seen narrower may get so."""
     source, target = a_person(1), a_person(2)
     calm = np.zeros((5, 76), np.float32)
-    narrow = np.concatenate([calm, acting(model, mouthPucker=1.0)[None] * 1.2, acting(model, mouthFunnel=1.0)[None]])
+    narrow = np.concatenate([calm, acting(model, mouthPucker=1.2, mouthFunnel=1.2)[None]])
     free, timid, able = (prepare_transfer(source, target, model, seen) for seen in (None, calm, narrow))
     width = free.features[-1]
 
@@ -180,5 +180,5 @@ def test_a_face_is_kept_softly_within_its_reach(model: FaceModel) -> None:
 
     np.testing.assert_allclose(widths(timid)[0], widths(free)[0], atol=0.05)
     assert np.all(np.diff(widths(timid)) < 0)
-    assert widths(free)[-1] < widths(able)[-1] - 0.5 or widths(able)[-1] < widths(timid)[-1] - 0.5
+    assert widths(able)[-1] < widths(timid)[-1] - 0.5
     assert widths(timid)[-1] > widths(free)[-1] + 1.0
