@@ -100,7 +100,7 @@ def test_eliminated_reflectance_gives_the_step_of_the_whole_system():
     prior[:80, :80] += np.cov(rng.normal(0, 1, (80, 200)))
     own_prior, own_value = rng.uniform(0.1, 1, (2, own)).astype(np.float32)
     system = reduced_system(blocks, prior, value, own_prior, own_value)
-    step = system.step(np.ones(size, np.bool_), 0.0)
+    step = system.step(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), 0.0)
 
     whole, slope = (
         np.diag(np.concatenate([np.zeros(size), own_prior])),

@@ -27,7 +27,7 @@ W_SHAPE, W_ROTATION, W_MEASURES, W_GAZE = 1.0, 0.25, 1.5, 1.0
 """Weights of the descriptor's terms, each in units of its spread in the clip."""
 W_PATTERN, W_CORRELATION = 1.0, 0.5
 """Weights of what the appearance graph's edges add: patterns (chi-squared) and likeness of the pictures."""
-W_BLUR, W_SHARP = 0.9, 0.3
+W_BLUR, W_SHARP = 0.4, 0.1
 """Of a picture half as sharp as the displayed frame is around its own mouth, and of one twice as sharp: a blurred mouth in a
 sharp face is seen at once."""
 W_GLOOM = 0.5
