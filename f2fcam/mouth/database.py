@@ -27,9 +27,8 @@ W_SHAPE, W_ROTATION, W_MEASURES, W_GAZE = 1.0, 0.25, 1.5, 1.0
 """Weights of the descriptor's terms, each in units of its spread in the clip."""
 W_PATTERN, W_CORRELATION = 1.0, 0.5
 """Weights of what the appearance graph's edges add: patterns (chi-squared) and likeness of the pictures."""
-W_BLUR, W_SHARP = 0.4, 0.1
-"""Of a picture half as sharp as the displayed frame is around its own mouth, and of one twice as sharp: a blurred mouth in a
-sharp face is seen at once."""
+W_BLUR = 0.3
+"""Of a picture half as sharp as the displayed frame is around its own mouth: a blurred mouth in a sharp face is seen at once."""
 W_GLOOM = 0.5
 """Of a millimetre of the wanted opening's mean height that would show only darkness: a lit inside is better to look at."""
 SHORTAGE = 3.0
@@ -264,8 +263,7 @@ def _distances(
         for k in range(2):
             total += np.float32(gaze_weight) * (gaze[e, k] - wanted_gaze[k]) ** 2
         total += tear(heights[e], fitted[e], wanted_heights)
-        blurred = blur[e] - np.float32(wanted_blur)
-        total += np.float32(W_BLUR) * blurred if blurred > 0 else np.float32(-W_SHARP) * blurred
+        total += np.float32(W_BLUR) * max(blur[e] - np.float32(wanted_blur), np.float32(0))
         total += np.float32(W_GLOOM) * gloom[e] * shown_height(heights[e], fitted[e], wanted_heights)
         out[i] = total
 

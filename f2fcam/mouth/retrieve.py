@@ -30,10 +30,10 @@ KEEP_FAVOUR, KEEP_SLACK = 0.65, 0.03
 """What is shown stays unless another frame's distance is below this share of its own, less the slack."""
 MOST_FAVOUR = 0.5
 """Most that either takes off a distance: what is far from what is wanted is not worth keeping."""
-HELD, HELD_SLACK = 1.3, 0.15
+HELD, HELD_SLACK = 1.15, 0.05
 """What is shown stays while its distance is within this factor and slack of the least there is, or was when it was chosen: a
 mouth that hardly moves keeps its teeth and tongue, although another frame is a little nearer now that the head has turned."""
-HELD_AT_MOST = 1.5
+HELD_AT_MOST = 0.75
 """Beyond the least distance nothing is held by that."""
 GIVEN_UP = 1.5
 """A frame this much farther from what is wanted than another is left even while it fades in, and without a fade."""
