@@ -15,6 +15,7 @@ from jaxtyping import Float32, UInt8
 
 from f2fcam.capture.video import VideoFile
 from f2fcam.enrolled_clip import EnrolledClip, track_clip
+from f2fcam.enrolled_complexion import ComplexionBuilder
 from f2fcam.enrolled_pictures import write_pictures
 from f2fcam.errors import InputError
 from f2fcam.face.camera import Intrinsics
@@ -80,7 +81,8 @@ def enroll_video(
             progress=progress.stage("Learning the person"),
         )
         clip = track_clip(source, seen, shot, estimate.person, model, draft.folder / TARGET, progress)
-        mouth, looks = _databases(model, clip, draft.folder / TARGET, progress)
+        learned, looks = _databases(model, clip, draft.folder / TARGET, progress)
+        mouth = learned["mouth"]
         report = progress.stage("Storing")
         report(0, 1)
         playback = _playback(clip, looks)
@@ -91,7 +93,7 @@ def enroll_video(
             clip.person, clip.frames, consent, model_hash=model.hash,
             detector=getattr(found, "version", type(found).__name__), source=source.path.name,
             rate=Fraction(source.info.rate), size=seen.size, counts=_counts(clip, estimate, mouth, playback),
-            mouth=mouth, playback=playback.to_arrays(), enrolment=_learned(clip, estimate),
+            **learned, playback=playback.to_arrays(), enrolment=_learned(clip, estimate),
         )  # fmt: skip
         report(1, 1)
         return profile
@@ -130,9 +132,13 @@ def _tell(seen: Scan, shot: Shot, progress: Progress) -> None:
 
 def _databases(
     model: FaceModel, clip: EnrolledClip, path: Path, progress: Progress
-) -> tuple[dict[str, np.ndarray], Looks]:
-    """Mouth and eye databases, as arrays `<opening>/<field>`, and what playback compares, from the stored clip."""
+) -> tuple[dict[str, dict[str, np.ndarray]], Looks]:
+    """Groups of arrays from the stored clip's pictures, and what playback compares.
+
+    "mouth" has mouths and eyes as `<opening>/<field>`, "complexion" is empty for a short clip.
+    """
     count = len(clip.frames)
+    skin = ComplexionBuilder(model, clip.person, clip.frames, clip.usable)
     report = progress.stage("Collecting mouths and eyes")
     seen: list[tuple[np.ndarray, float]] = []
 
@@ -140,6 +146,7 @@ def _databases(
         with VideoFile(path) as stored:
             for row, frame in enumerate(stored):
                 seen.append(look_at(frame.rgb, mouth_box(clip.frames.landmarks[row])))
+                skin.add(row, frame.rgb)
                 yield row, frame.rgb
                 report(row + 1, count)
 
@@ -148,10 +155,12 @@ def _databases(
     )
     databases = build_databases(model, clip.person, tracked, pictures())
     arrays = {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
+    complexion = skin.build()
+    learned = {"mouth": arrays, "complexion": {} if complexion is None else complexion.to_arrays()}
     pictures_seen, sharpness = zip(*seen, strict=True)
     heads = clip.frames.landmarks[:, list(HEAD)]
     looks = Looks(clip.frames.time_s, np.stack(pictures_seen), heads, np.array(sharpness, np.float32), clip.usable)
-    return arrays, looks
+    return learned, looks
 
 
 def mouth_box(xy: Float32[np.ndarray, "478 2"]) -> tuple[int, int, int, int]:

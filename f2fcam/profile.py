@@ -38,8 +38,9 @@ PERSON = "person.npz"
 FRAMES = "frames.npz"
 REQUIRED = (PERSON, FRAMES, TARGET)
 
-GROUPS = ("mouth", "playback", "enrolment")
-"""Arrays of later stages, each in a file of its own: mouths and eyes; transitions; what enrolment learned beside the fit."""
+GROUPS = ("mouth", "complexion", "playback", "enrolment")
+"""Arrays of later stages, each in a file of its own: mouths and eyes; how the skin's colour goes with the expression;
+transitions; what enrolment learned beside the fit."""
 
 LEVEL2_VERTICES, LANDMARKS = 53_390, 478
 STATUSES: dict[str, int] = {"tracked": 0, "occluded": 3, "lost": 4}
@@ -139,6 +140,7 @@ class Profile:
     person: Person
     frames: TrackedFrames
     mouth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    complexion: Mapping[str, np.ndarray] = field(default_factory=dict)
     playback: Mapping[str, np.ndarray] = field(default_factory=dict)
     enrolment: Mapping[str, np.ndarray] = field(default_factory=dict)
 

@@ -261,7 +261,7 @@ class ProfileDraft:
         counts: Mapping[str, int] | None = None,
         **groups: Mapping[str, np.ndarray],
     ) -> Profile:
-        """Store the arrays (`groups`: `mouth`, `playback`, `enrolment`), hash and sign everything, put it in its place."""
+        """Store the arrays (`groups`: see `GROUPS`), hash and sign everything, put it in its place."""
         unknown = set(groups) - set(GROUPS)
         if unknown:
             raise ValueError(f"no such group: {unknown}")

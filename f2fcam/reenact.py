@@ -23,6 +23,7 @@ from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
 from f2fcam.profile import Profile, damaged
 from f2fcam.render import Rasterizer
 from f2fcam.render import view as rendering
+from f2fcam.render.complexion import Complexion
 from f2fcam.render.composite import Patch
 from f2fcam.render.shade import Appearance, LightState
 from f2fcam.render.view import TargetView
@@ -108,6 +109,7 @@ class RenderWorkspace:
     ) -> None:
         self.memory = rendering.Workspace(model, rasterizer)
         self.appearance: Appearance = appearance
+        self.complexion = complexion_of(profile)
         databases = aperture_databases(profile)
         self.retoucher = Retoucher(model, profile.person, databases) if databases else None
         self.shortfall = fit_shortfall(model)
@@ -140,6 +142,16 @@ def aperture_databases(profile: Profile) -> dict[ApertureName, ApertureDatabase]
         return {name: ApertureDatabase.from_arrays(arrays[name]) for name in APERTURES}
     except (KeyError, ValueError, IndexError) as error:
         raise damaged(profile.directory / "mouth.npz", f"{type(error).__name__}: {error}") from error
+
+
+def complexion_of(profile: Profile) -> Complexion | None:
+    """How the profile's skin changes; None for a profile without."""
+    if not profile.complexion:
+        return None
+    try:
+        return Complexion.from_arrays(profile.complexion)
+    except (KeyError, ValueError) as error:
+        raise damaged(profile.directory / "complexion.npz", f"{type(error).__name__}: {error}") from error
 
 
 def step(state: State, source_frame: Frame, target_frame: TargetFrame, workspace: Workspace) -> tuple[State, Output]:
@@ -182,15 +194,19 @@ def show(
         change = np.float32(acted.strength) * (acted.expression - own)
         expression = own + change + workspace.shortfall @ change
         patches: tuple[Patch, ...] = ()
+        tint = None
+        if workspace.complexion is not None:
+            moved = workspace.memory.motion(own, expression)
+            tint = workspace.complexion.log_gain(target.row, own, expression, moved)
         if workspace.retoucher is not None:
-            displayed = Displayed(target.row, target.view.rgb, target.view.performance)
+            displayed = Displayed(target.row, target.view.rgb, target.view.performance, tint)
             retouch, patches = workspace.retoucher.retouch(state.retouch, displayed, expression, time_s)
             state = replace(state, retouch=retouch)
         retouched = time.perf_counter()
         times["mouth"] = (retouched - start) * 1e3
         share = state.light.share(target.row, time_s)
         rendered = rendering.render_frame(
-            target.view, expression, workspace.memory, patches, workspace.appearance, state.light.gain, share
+            target.view, expression, workspace.memory, patches, workspace.appearance, state.light.gain, share, tint
         )
         state = replace(state, light=LightState(rendered.light, target.row, time_s))
         x0, y0, x1, y1 = rendered.region

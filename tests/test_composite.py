@@ -18,7 +18,7 @@ NO_TRIANGLES = np.zeros((1, 3), np.int32)
 def still_field() -> Field:
     return Field(
         shift=np.zeros((*SHAPE, 2), np.float32),
-        gain=np.ones(SHAPE, np.float32),
+        gain=np.ones((*SHAPE, 3), np.float32),
         confidence=np.ones(SHAPE, np.float32),
         face=np.ones(SHAPE, np.float32),
         cavity=np.zeros(SHAPE, np.float32),

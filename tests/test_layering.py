@@ -29,6 +29,7 @@ LAYERS = (
         "remembered",
         "target_clip",
         "enrolled_clip",
+        "enrolled_complexion",
         "enrolled_pictures",
         "learner",
         "live",

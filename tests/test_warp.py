@@ -31,8 +31,9 @@ def in_camera(pixels: np.ndarray) -> np.ndarray:
 
 def attributes_of(old: np.ndarray, new: np.ndarray, triangles: np.ndarray, visible: int = 1) -> np.ndarray:
     ones = np.ones(len(old), np.float32)
-    out = np.empty((len(old), 5), np.float32)
-    vertex_attributes(old, new, triangles, ones, np.full(len(old), visible, np.uint8), ones, ones, out)
+    out = np.empty((len(old), 7), np.float32)
+    gain = np.ones((len(old), 3), np.float32)
+    vertex_attributes(old, new, triangles, gain, np.full(len(old), visible, np.uint8), ones, ones, out)
     return out
 
 
@@ -84,14 +85,14 @@ def test_confidence_follows_stretch_and_visibility() -> None:
     old, triangles = plate()
     wide = (old - [160, 114]) * 2.2 + [160, 114]
     grown = attributes_of(old, wide.astype(np.float32), triangles)
-    assert (grown[:, 3] == 0).all()  # 4.8 times the area
+    assert (grown[:, 5] == 0).all()  # 4.8 times the area
     little = attributes_of(old, ((old - [160, 114]) * 1.3).astype(np.float32), triangles)
-    np.testing.assert_allclose(little[:, 3], 1)
+    np.testing.assert_allclose(little[:, 5], 1)
     shrunk = attributes_of(wide.astype(np.float32), old, triangles)
-    np.testing.assert_allclose(shrunk[:, 3], 1)
-    assert (attributes_of(old, old, triangles, visible=0)[:, 3] == 1).all()  # nothing is uncovered
+    np.testing.assert_allclose(shrunk[:, 5], 1)
+    assert (attributes_of(old, old, triangles, visible=0)[:, 5] == 1).all()  # nothing is uncovered
     moved = attributes_of(old, old + np.float32(5), triangles, visible=0)
-    assert (moved[:, 3] == 0).all()
+    assert (moved[:, 5] == 0).all()
 
 
 def slit(opening: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -141,7 +141,7 @@ def rasteriser(workspace: view.Workspace, arguments: tuple) -> Measured:
 
 
 @njit(
-    "void(u1[:,:,::1], u1[:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], i4[:,::1], f4[:,:,::1], i8, i8, u1[:,:,::1])",
+    "void(u1[:,:,::1], u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], i4[:,::1], f4[:,:,::1], i8, i8, u1[:,:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
@@ -153,8 +153,8 @@ def _touch_picture(frame, mask, shift, gain, confidence, triangle, barycentric, 
         for x in range(mask.shape[1]):
             if mask[y, x] == 0:
                 continue
-            value = shift[y, x, 0] + shift[y, x, 1] + gain[y, x] + confidence[y, x] + triangle[y, x]
-            value += barycentric[y, x, 0]
+            value = shift[y, x, 0] + shift[y, x, 1] + confidence[y, x] + triangle[y, x] + barycentric[y, x, 0]
+            value += gain[y, x, 0] + gain[y, x, 1] + gain[y, x, 2]
             yy, xx = min(max(y + y0 - 1, 0), height - 4), min(max(x + x0 - 1, 0), width - 4)
             for k in range(3):
                 total = np.float32(0)

@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 from numba import njit, types
 
 from f2fcam.face.camera import Intrinsics
+from f2fcam.face.mesh import sparse_times_points
 from f2fcam.mouth.aperture import Aperture, Placed
 from f2fcam.mouth.interior import Content, InsideMap, Rim, _inside_source, inside_map, opening_mask, rim, rim_coverage
 from f2fcam.mouth.light import (
@@ -75,7 +76,8 @@ class Origin:
 class Stage:
     """Where a patch will stand: the new surface, the light on it, its pixels, and its opening.
 
-    `coverage` (0..255) says how much of each pixel is opening; antialiased.
+    `coverage` (0..255) says how much of each pixel is opening; antialiased. `tint` is what the displayed frame's skin changes
+    by, log encoded.
     """
 
     placed: Placed
@@ -83,6 +85,7 @@ class Stage:
     drawn: Fragments
     coverage: UInt8[np.ndarray, "h w"]
     rim: Rim
+    tint: Float32[np.ndarray, "v 3"]
 
 
 class PatchMaker:
@@ -97,8 +100,14 @@ class PatchMaker:
         self._attributes = np.ones((len(aperture.vertices), 6), np.float32)
         self._attributes[:, 5] = aperture.alpha
 
-    def stage(self, new: Placed, lighting: Float32[np.ndarray, "9 3"], intrinsics: Intrinsics) -> Stage:
-        """Draw the new surface under a light. The fragments live until the next call."""
+    def stage(
+        self,
+        new: Placed,
+        lighting: Float32[np.ndarray, "9 3"],
+        intrinsics: Intrinsics,
+        tint: Float32[np.ndarray, "m 3"] | None = None,
+    ) -> Stage:
+        """Draw the new surface under a light. The fragments live until the next call. `tint`: see `Complexion.log_gain`."""
         region = bounding_region(new.pixels, intrinsics, 1.0)
         drawn = self._rasterizer.rasterize(new.points, self.aperture.triangles, intrinsics, region)
         mask = opening_mask(new, self.aperture, drawn)
@@ -108,7 +117,11 @@ class PatchMaker:
             coverage = rim_coverage(outline, region, EDGE_SHARE * float(np.linalg.norm(ends[1] - ends[0])))
         else:
             coverage = cv2.GaussianBlur(mask, (3, 3), 0)
-        return Stage(new, luminance(new.normals, lighting), drawn, coverage, outline)
+        own_tint = np.zeros_like(new.points)
+        if tint is not None:
+            operator = self.aperture.operator
+            sparse_times_points(operator.indptr, operator.indices, operator.data, tint[self.aperture.columns], own_tint)
+        return Stage(new, luminance(new.normals, lighting), drawn, coverage, outline, own_tint)
 
     def make(self, stage: Stage, origin: Origin, displayed: Origin) -> Patch:
         """The patch that shows `origin`'s pixels on the stage; its colours meet those of the `displayed` frame."""
@@ -120,6 +133,8 @@ class PatchMaker:
         _relate(
             new.pixels, origin.placed.pixels, stage.light, origin.light, plane, self._rim, self._attributes, inner_gain
         )
+        if origin is displayed:
+            self._attributes[:, 2:5] *= np.exp(stage.tint)
         inside = inside_map(new, origin.placed, stage.rim, origin.rim, origin.content)
         return self._sample(origin, stage, inside, inner_gain)
 
@@ -131,6 +146,7 @@ class PatchMaker:
             )
             for side in (origin, displayed)
         )
+        ours *= np.exp(stage.tint[self._ring] / np.float32(GAMMA))
         return colour_match(theirs, ours, stage.placed.pixels[self._ring], in_theirs & in_ours)
 
     def _sample(self, origin: Origin, stage: Stage, inside: InsideMap, inner_gain: np.ndarray) -> Patch:

@@ -44,11 +44,13 @@ class Displayed:
 
     Attributes:
         row: its row in the profile. rgb: the picture, of the person's camera's size. performance: its fit.
+        tint: what its skin's colours change by (`Complexion.log_gain`).
     """
 
     row: int
     rgb: UInt8[np.ndarray, "h w 3"]
     performance: Performance
+    tint: Float32[np.ndarray, "m 3"] | None = None
 
 
 class Retoucher:
@@ -96,7 +98,8 @@ class Retoucher:
             misfit = before + np.float32(state.mix) * (misfit - before)
         wanted = Performance(expression, performance.camera_from_model, performance.lighting)
         own = self._own(name, displayed)
-        stage = maker.stage(geometry.place(wanted, own_misfit, misfit), performance.lighting, self.intrinsics)
+        placed = geometry.place(wanted, own_misfit, misfit)
+        stage = maker.stage(placed, performance.lighting, self.intrinsics, displayed.tint)
         patch = maker.make(stage, self._origin(name, state.entry, own), own)
         if state.previous == NONE:
             return patch

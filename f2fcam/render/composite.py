@@ -109,7 +109,7 @@ def _copy_window(frame, left, top, width, height, out):
 
 
 @njit(
-    "void(f4[::1], i8, i8, i8, i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1],"
+    "void(f4[::1], i8, i8, i8, i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1],"
     " i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[::1], f4[:,::1], u1[:,:,::1])",
     nogil=True,
     cache=True,
@@ -157,8 +157,9 @@ def _sample(
                     + w3 * source[at + np.uint64(11)]
                 )
                 at += stride
-            g = gain[y, x]
-            red, green, blue = (red + offset) * g - offset, (green + offset) * g - offset, (blue + offset) * g - offset
+            red = (red + offset) * gain[y, x, 0] - offset
+            green = (green + offset) * gain[y, x, 1] - offset
+            blue = (blue + offset) * gain[y, x, 2] - offset
             t = triangle[y, x]
             k = np.float32(1) - confidence[y, x]
             if k > np.float32(LEAST_DOUBT) and t >= 0:

@@ -24,8 +24,8 @@ ENCODED_OFFSET = 0.055
 GAIN_SMOOTHING = 8
 """Passes of `smooth_gain` over the level-0 mesh: about two centimetres. What is finer is the fits' noise, and flickers."""
 
-LIGHT_S = 0.1
-"""How fast the change of light follows (time constant): what is faster is mostly the fits' noise, and the skin flickers."""
+LIGHT_S = 0.2
+"""How fast the change of light and skin follows (time constant): what is faster is mostly the fits' noise, and flickers."""
 
 LIGHT_ROWS = 4
 """Target frames further apart do not follow each other: their light is their own at once."""
@@ -36,13 +36,13 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 @dataclass(frozen=True, slots=True)
 class LightState:
-    """What one output picture hands to the next: the change of light that was shown, and on which target frame, when.
+    """What one output picture hands to the next: the change of light and skin that was shown, on which target frame, when.
 
     Attributes:
-        gain: factors of the level-0 vertices (`encoded_gain`); None at the start.
+        gain: factors of the level-0 vertices; None at the start.
     """
 
-    gain: Float32[np.ndarray, " m"] | None = None
+    gain: Float32[np.ndarray, "m 3"] | None = None
     row: int = -1
     time_s: float = 0.0
 

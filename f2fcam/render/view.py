@@ -28,7 +28,7 @@ from f2fcam.render.warp import MARGIN, Aperture, Warper, vertex_attributes
 LEVEL = 2
 """Subdivision level that is drawn: lip and lid borders need it."""
 
-COARSE_COLUMNS = 8
+COARSE_COLUMNS = 9
 """Numbers per level-0 vertex that are carried to the drawn level together."""
 
 FINE_MM = (5.0, 4.0)
@@ -69,13 +69,13 @@ class Rendered:
     Attributes:
         rgb: the whole picture.
         mask: 255 inside `region` where it may differ from the target frame; everywhere else it is equal bit for bit.
-        light: the change of light per level-0 vertex; not in the workspace.
+        light: the change of light and complexion per level-0 vertex; not in the workspace.
     """
 
     rgb: UInt8[np.ndarray, "h w 3"]
     mask: UInt8[np.ndarray, "rows columns"]
     region: Region
-    light: Float32[np.ndarray, " m"]
+    light: Float32[np.ndarray, "m 3"]
 
 
 class Skin:
@@ -115,6 +115,10 @@ class Workspace:
             "video": Skin(thinned_mesh(model, weights, near[0] | near[1]), model, weights),
             "model": Skin(whole_mesh(model), model, weights),
         }
+
+    def motion(self, old: Float32[np.ndarray, " 76"], new: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, " 3*m"]:
+        """Displacement of the level-0 vertices between two expressions, mm."""
+        return (new - old).astype(np.float32) @ self.expressions
 
     def rest_shape(self, person: Person) -> Float32[np.ndarray, " 3*m"]:
         """A person's level-0 vertices at expression 0, their brows in place; remembered while the person stays the same."""
@@ -160,13 +164,13 @@ class Surfaces:
     """The frame's own mesh and the one to be shown, with the change of light between them (`shade.encoded_gain`).
 
     Attributes:
-        gain: per drawn vertex. gain0: per level-0 vertex.
+        gain: per drawn vertex and channel. gain0: per level-0 vertex and channel.
     """
 
     old: Surface
     new: Surface
-    gain: Float32[np.ndarray, " n"]
-    gain0: Float32[np.ndarray, " m"]
+    gain: Float32[np.ndarray, "n 3"]
+    gain0: Float32[np.ndarray, "m 3"]
 
 
 def render_frame(
@@ -175,17 +179,19 @@ def render_frame(
     workspace: Workspace,
     patches: tuple[Patch, ...] = (),
     appearance: Appearance = "video",
-    last_light: Float32[np.ndarray, " m"] | None = None,
+    last_light: Float32[np.ndarray, "m 3"] | None = None,
     light_share: float = 1.0,
+    tint: Float32[np.ndarray, "m 3"] | None = None,
 ) -> Rendered:
     """Show the target's frame with another expression: same pose, light, hair and background.
 
-    Of the change of light between the two expressions `light_share` is taken, the rest from `last_light`.
+    Of the change of light and complexion between the two expressions `light_share` is taken, the rest from `last_light`.
+    `tint`: what the skin's colours change by beside the light (`Complexion.log_gain`).
     """
     height, width = target.rgb.shape[:2]
     camera = _camera_of(target.person.intrinsics, width, height)
     skin = workspace.skins[appearance]
-    surfaces = _surfaces(target, expression, camera, skin, workspace, last_light, light_share)
+    surfaces = _surfaces(target, expression, camera, skin, workspace, last_light, light_share, tint)
     old, new, triangles = surfaces.old, surfaces.new, skin.mesh.triangles
     face_height = float(workspace.face_height_mm * camera.focal / target.performance.camera_from_model.translation[2])
     region = _changed_region(old, new, skin, camera, face_height, appearance)
@@ -213,6 +219,7 @@ def _surfaces(
     workspace: Workspace,
     last_light: np.ndarray | None = None,
     light_share: float = 1.0,
+    tint: np.ndarray | None = None,
 ) -> Surfaces:
     """Both meshes at once: reading basis and subdivision operator costs more than what is multiplied by them."""
     take, operator, count = workspace.scratch.take, skin.mesh.operator, len(skin.mesh.rows)
@@ -228,23 +235,26 @@ def _surfaces(
     gain0, memory = take("gain0", (len(coarse),)), take("gain memory", (len(coarse), 2))
     encoded_gain(normals[1], normals[0], np.ascontiguousarray(target.performance.lighting, np.float32), gain0)
     smooth_gain(gain0, workspace.triangles0, GAIN_SMOOTHING, memory)
+    gains = coarse[:, 6:]
+    gains[:] = gain0[:, None]
+    if tint is not None:
+        gains *= np.exp(tint)
     if last_light is not None:
-        gain0 *= np.float32(light_share)
-        gain0 += np.float32(1 - light_share) * last_light
-    coarse[:, 6], coarse[:, 7] = gain0, 0
+        gains *= np.float32(light_share)
+        gains += np.float32(1 - light_share) * last_light
     old = Surface(take("old points", (count, 3)), take("old pixels", (count, 2)), normals[0])
     new = Surface(take("new points", (count, 3)), take("new pixels", (count, 2)), normals[1])
-    gain = take("gain", (count,))
+    gain = take("gain", (count, 3))
     _carry(
         operator.indptr, operator.indices, operator.data, coarse, camera.focal, camera.center_x, camera.center_y,
         skin.light, old.points, old.pixels, new.points, new.pixels, gain,
     )  # fmt: skip
-    return Surfaces(old, new, gain, gain0)
+    return Surfaces(old, new, gain, gains)
 
 
 @njit(
     "void(i4[::1], i4[::1], f4[::1], f4[:,::1], f8, f8, f8, f4[::1],"
-    " f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1])",
+    " f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
@@ -252,13 +262,13 @@ def _surfaces(
 def _carry(
     indptr, indices, data, coarse, focal, center_x, center_y, weight, old_points, old_pixels, new_points, new_pixels, gain
 ):  # fmt: skip
-    """Level-0 columns (old position, new position, gain) to the drawn vertices by a CSR operator, and projected.
+    """Level-0 columns (old position, new position, gains) to the drawn vertices by a CSR operator, and projected.
 
     The gain is 1 where `weight` (n,) is 0.
     """
     f, x0, y0 = np.float32(focal), np.float32(center_x), np.float32(center_y)
     for i in range(len(weight)):
-        ox = oy = oz = nx = ny = nz = g = np.float32(0)
+        ox = oy = oz = nx = ny = nz = red = green = blue = np.float32(0)
         for k in range(indptr[i], indptr[i + 1]):
             w, j = data[k], np.uint64(indices[k])
             ox += w * coarse[j, 0]
@@ -267,14 +277,18 @@ def _carry(
             nx += w * coarse[j, 3]
             ny += w * coarse[j, 4]
             nz += w * coarse[j, 5]
-            g += w * coarse[j, 6]
+            red += w * coarse[j, 6]
+            green += w * coarse[j, 7]
+            blue += w * coarse[j, 8]
         old_points[i, 0], old_points[i, 1], old_points[i, 2] = ox, oy, oz
         new_points[i, 0], new_points[i, 1], new_points[i, 2] = nx, ny, nz
         scale = f / oz
         old_pixels[i, 0], old_pixels[i, 1] = ox * scale + x0, oy * scale + y0
         scale = f / nz
         new_pixels[i, 0], new_pixels[i, 1] = nx * scale + x0, ny * scale + y0
-        gain[i] = np.float32(1) + weight[i] * (g - np.float32(1))
+        gain[i, 0] = np.float32(1) + weight[i] * (red - np.float32(1))
+        gain[i, 1] = np.float32(1) + weight[i] * (green - np.float32(1))
+        gain[i, 2] = np.float32(1) + weight[i] * (blue - np.float32(1))
 
 
 def _changed_region(
@@ -311,19 +325,19 @@ def _attributes(
     lighting = np.ascontiguousarray(target.performance.lighting, np.float32)
     albedo = target.person.vertex_albedo
     visibility = np.ones(count, np.uint8) if albedo is None else _visibility(target, old, camera, skin.mesh, workspace)
-    attributes, texture = take("attributes", (count, 5)), take("texture", (count, 4))
+    attributes, texture = take("attributes", (count, 7)), take("texture", (count, 4))
     vertex_attributes(
         old.pixels, new.pixels, skin.mesh.triangles, surfaces.gain, visibility, skin.face, skin.texture, attributes
     )
     if appearance == "model":
-        attributes[:, 2], attributes[:, 3] = 1.0, 1.0 - skin.skin
+        attributes[:, 2:5], attributes[:, 5] = 1.0, 1.0 - skin.skin
         albedo = workspace.model.vertex_albedo(target.person.albedo, LEVEL) if albedo is None else albedo
     elif albedo is None:
-        attributes[:, 3] = 1.0  # nothing better than the frame
+        attributes[:, 5] = 1.0  # nothing better than the frame
         return attributes, texture
     shade_uncertain(
         skin.mesh.operator, skin.mesh.rows, new.normals0, np.ascontiguousarray(albedo, np.float32), lighting,
-        attributes[:, 3], texture,
+        attributes[:, 5], texture,
     )  # fmt: skip
     return attributes, texture
 

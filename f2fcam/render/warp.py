@@ -69,7 +69,7 @@ class Field:
 
     Attributes:
         shift: old - new position, pixels.
-        gain: factor of the encoded colour (`shade.encoded_gain`).
+        gain: factors of the encoded colour's channels (`shade.encoded_gain`, `complexion`).
         confidence: 1 for the target frame's own pixel, 0 for the personal texture.
         face: 1 on the face and in its openings, 0 on neck and background.
         cavity: weight of the dark mouth cavity.
@@ -78,7 +78,7 @@ class Field:
     """
 
     shift: Float32[np.ndarray, "h w 2"]
-    gain: Float32[np.ndarray, "h w"]
+    gain: Float32[np.ndarray, "h w 3"]
     confidence: Float32[np.ndarray, "h w"]
     face: Float32[np.ndarray, "h w"]
     cavity: Float32[np.ndarray, "h w"]
@@ -97,13 +97,14 @@ class Warper:
         self,
         fragments: Fragments,
         triangles: np.ndarray,
-        attributes: Float32[np.ndarray, "n 5"],
+        attributes: Float32[np.ndarray, "n 7"],
         apertures: tuple[Aperture, ...],
         face_height: float,
     ) -> Field:
         """The field from the rasterised new geometry.
 
-        `attributes` per vertex: shift x, shift y (pixels), gain, confidence, and 1 on the face, 0 on the neck.
+        `attributes` per vertex: shift x, shift y (pixels), gain of red, green and blue, confidence, and 1 on the face, 0 on
+        the neck.
         `face_height` in pixels fixes the mask's reach and the coarse grid.
         """
         field = self._field(fragments.region)
@@ -131,7 +132,7 @@ class Warper:
         take = self._scratch.take
         return Field(
             shift=take("shift", (*shape, 2)),
-            gain=take("gain", shape),
+            gain=take("gain", (*shape, 3)),
             confidence=take("confidence", shape),
             face=take("face", shape),
             cavity=take("cavity", shape),
@@ -142,30 +143,30 @@ class Warper:
 
 
 @njit(
-    "void(f4[:,::1], f4[:,::1], i4[:,::1], f4[::1], u1[::1], f4[::1], f4[::1], f4[:,::1])",
+    "void(f4[:,::1], f4[:,::1], i4[:,::1], f4[:,::1], u1[::1], f4[::1], f4[::1], f4[:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
 )
 def vertex_attributes(old, new, triangles, gain, visible, face, textured, out):
-    """What `Warper.build` interpolates, (n, 5): shift, gain, confidence, face.
+    """What `Warper.build` interpolates, (n, 7): shift, gain per channel, confidence, face.
 
     Confidence is the old picture's density of samples over the new one's: a point that the old frame shows grazing or
     folded away, and the new one openly, is stretched, and the texture knows better. Hidden points have none. `textured`
     (0..1) says where the texture may step in at all.
     """
     for i in range(len(out)):
-        out[i, 3] = 0.0
-        out[i, 4] = 0.0
+        out[i, 5] = 0.0
+        out[i, 6] = 0.0
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         was = (old[c, 0] - old[a, 0]) * (old[b, 1] - old[a, 1]) - (old[c, 1] - old[a, 1]) * (old[b, 0] - old[a, 0])
         now = (new[c, 0] - new[a, 0]) * (new[b, 1] - new[a, 1]) - (new[c, 1] - new[a, 1]) * (new[b, 0] - new[a, 0])
         for v in (a, b, c):
-            out[v, 3] += was
-            out[v, 4] += now
+            out[v, 5] += was
+            out[v, 6] += now
     for i in range(len(out)):
-        was, now = out[i, 3], out[i, 4]
+        was, now = out[i, 5], out[i, 6]
         stretch = now / max(was, np.float32(1e-4))
         trust = (STRETCH_NONE - stretch) / (STRETCH_NONE - STRETCH_FULL)
         trust = min(max(trust, np.float32(0)), np.float32(1))
@@ -174,9 +175,10 @@ def vertex_attributes(old, new, triangles, gain, visible, face, textured, out):
             trust *= min(max(np.float32(HIDDEN_NONE_PX) - np.sqrt(dx * dx + dy * dy), np.float32(0)), np.float32(1))
         out[i, 0] = dx
         out[i, 1] = dy
-        out[i, 2] = gain[i]
-        out[i, 3] = np.float32(1) - textured[i] * (np.float32(1) - trust)
-        out[i, 4] = face[i]
+        for channel in range(3):
+            out[i, 2 + channel] = gain[i, channel]
+        out[i, 5] = np.float32(1) - textured[i] * (np.float32(1) - trust)
+        out[i, 6] = face[i]
 
 
 def _draw_openings(apertures: tuple[Aperture, ...], region: Region, out: np.ndarray) -> None:
@@ -189,7 +191,7 @@ def _draw_openings(apertures: tuple[Aperture, ...], region: Region, out: np.ndar
 
 @njit(
     "void(i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1],"
-    " f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1])",
+    " f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
@@ -203,7 +205,7 @@ def _gather(triangle, barycentric, triangles, attributes, shift, gain, confidenc
             if t < 0:
                 shift[y, x, 0] = 0.0
                 shift[y, x, 1] = 0.0
-                gain[y, x] = 1.0
+                gain[y, x, 0] = gain[y, x, 1] = gain[y, x, 2] = 1.0
                 confidence[y, x] = 1.0
                 face[y, x] = 1.0 if opening[y, x] > 0 else 0.0
                 continue
@@ -212,9 +214,10 @@ def _gather(triangle, barycentric, triangles, attributes, shift, gain, confidenc
             u, v, w = barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2]
             shift[y, x, 0] = u * attributes[a, 0] + v * attributes[b, 0] + w * attributes[c, 0]
             shift[y, x, 1] = u * attributes[a, 1] + v * attributes[b, 1] + w * attributes[c, 1]
-            gain[y, x] = u * attributes[a, 2] + v * attributes[b, 2] + w * attributes[c, 2]
-            confidence[y, x] = u * attributes[a, 3] + v * attributes[b, 3] + w * attributes[c, 3]
-            face[y, x] = u * attributes[a, 4] + v * attributes[b, 4] + w * attributes[c, 4]
+            for k in range(3):
+                gain[y, x, k] = u * attributes[a, 2 + k] + v * attributes[b, 2 + k] + w * attributes[c, 2 + k]
+            confidence[y, x] = u * attributes[a, 5] + v * attributes[b, 5] + w * attributes[c, 5]
+            face[y, x] = u * attributes[a, 6] + v * attributes[b, 6] + w * attributes[c, 6]
 
 
 @njit(inline="always")
@@ -267,7 +270,7 @@ def _fill_opening(number, is_mouth, lower_x, lower_y, shift, cavity, opening):
 
 
 @njit(
-    "void(f4[:,:,::1], i8, f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1])",
+    "void(f4[:,:,::1], i8, f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], u1[:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
@@ -288,7 +291,7 @@ def _join(membrane, cell, soft, face, shift, gain, confidence, cavity, mask):
             w = zero
             if face[y, x] > 0:
                 w = min(max((soft[y, x] - half) * np.float32(2.2), zero), one)
-            dx, dy, g, k = shift[y, x, 0], shift[y, x, 1], gain[y, x], confidence[y, x]
+            dx, dy, k = shift[y, x, 0], shift[y, x, 1], confidence[y, x]
             if w < 1:
                 fx = max((x + half) * inverse - half, zero)
                 c = min(int(fx), columns - 2)
@@ -296,8 +299,11 @@ def _join(membrane, cell, soft, face, shift, gain, confidence, cavity, mask):
                 coarse_x = line[c, 0] + u * (line[c + 1, 0] - line[c, 0])
                 coarse_y = line[c, 1] + u * (line[c + 1, 1] - line[c, 1])
                 dx, dy = coarse_x + w * (dx - coarse_x), coarse_y + w * (dy - coarse_y)
-                g, k = one + w * (g - one), one + w * (k - one)
-                shift[y, x, 0], shift[y, x, 1], gain[y, x], confidence[y, x] = dx, dy, g, k
+                k = one + w * (k - one)
+                shift[y, x, 0], shift[y, x, 1], confidence[y, x] = dx, dy, k
+                for channel in range(3):
+                    gain[y, x, channel] = one + w * (gain[y, x, channel] - one)
             moved = max(abs(dx), abs(dy)) > np.float32(LEAST_SHIFT_PX)
-            changed = abs(g - one) > np.float32(1e-3) or k < np.float32(0.999)
+            tint = max(abs(gain[y, x, 0] - one), abs(gain[y, x, 1] - one), abs(gain[y, x, 2] - one))
+            changed = tint > np.float32(1e-3) or k < np.float32(0.999)
             mask[y, x] = 255 if moved or changed or cavity[y, x] > 0 else 0
