@@ -43,6 +43,8 @@ SHADED_FROM, SHADED_FULLY = 40.0, 120.0
 """Brightest channel (code values): dark insides are shaded by nature."""
 SLIVER_PX = 5
 """Side of the square whose median displacement each pixel takes."""
+FEATHER_MM = 2.5
+"""Least width of a patch's edge: where the skin folds (a lip drawn up under the nose) the surface's own fading is hidden."""
 GAMMA = 1 / 2.4
 _power = np.polynomial.Chebyshev.interpolate(lambda ratio: ratio**GAMMA, 7, SHADING_LIMITS)
 POWER_MIDDLE = sum(SHADING_LIMITS) / 2
@@ -77,7 +79,7 @@ class Stage:
     """Where a patch will stand: the new surface, the light on it, its pixels, and its opening.
 
     `coverage` (0..255) says how much of each pixel is opening; antialiased. `tint` is what the displayed frame's skin changes
-    by, log encoded.
+    by, log encoded. `px_per_mm`: scale of the picture there.
     """
 
     placed: Placed
@@ -86,6 +88,7 @@ class Stage:
     coverage: UInt8[np.ndarray, "h w"]
     rim: Rim
     tint: Float32[np.ndarray, "v 3"]
+    px_per_mm: float
 
 
 class PatchMaker:
@@ -121,7 +124,8 @@ class PatchMaker:
         if tint is not None:
             operator = self.aperture.operator
             sparse_times_points(operator.indptr, operator.indices, operator.data, tint[self.aperture.columns], own_tint)
-        return Stage(new, luminance(new.normals, lighting), drawn, coverage, outline, own_tint)
+        scale = intrinsics.focal / float(new.points[:, 2].mean())
+        return Stage(new, luminance(new.normals, lighting), drawn, coverage, outline, own_tint, scale)
 
     def make(self, stage: Stage, origin: Origin, displayed: Origin) -> Patch:
         """The patch that shows `origin`'s pixels on the stage; its colours meet those of the `displayed` frame."""
@@ -163,6 +167,7 @@ class PatchMaker:
             inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
             np.ascontiguousarray(origin.rgb), origin.x, origin.y, x0, y0, inner_gain, CATMULL_ROM, rgb, alpha,
         )  # fmt: skip
+        _feather(alpha, FEATHER_MM * stage.px_per_mm)
         return Patch(rgb, alpha, x0, y0)
 
 
@@ -264,6 +269,43 @@ def _without_slivers(values: Float32[np.ndarray, "6 h w"], seen: UInt8[np.ndarra
     )
     for plane in values[:2]:
         np.copyto(plane, cv2.medianBlur(plane, SLIVER_PX), where=inside > 0)
+
+
+@njit("void(u1[:,::1], f8)", nogil=True, cache=True)
+def _feather(alpha, width_px):
+    """Let no edge be steeper than `width_px`, in place: from both sides of a steeper one the patch fades to nothing."""
+    rows, columns = alpha.shape
+    step = 255.0 / max(width_px, 1.0)
+    limit = np.empty((rows, columns), np.float32)
+    for y in range(rows):
+        for x in range(columns):
+            here, most = int(alpha[y, x]), 0
+            for yy, xx in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                there = int(alpha[yy, xx]) if 0 <= yy < rows and 0 <= xx < columns else 0
+                most = max(most, abs(there - here))
+            limit[y, x] = 0.0 if most > step else here
+    aside, across = np.float32(step), np.float32(step * np.sqrt(2.0))
+    for y in range(rows):
+        for x in range(columns):
+            if y > 0:
+                limit[y, x] = min(limit[y, x], limit[y - 1, x] + aside)
+                if x > 0:
+                    limit[y, x] = min(limit[y, x], limit[y - 1, x - 1] + across)
+                if x + 1 < columns:
+                    limit[y, x] = min(limit[y, x], limit[y - 1, x + 1] + across)
+            if x > 0:
+                limit[y, x] = min(limit[y, x], limit[y, x - 1] + aside)
+    for y in range(rows - 1, -1, -1):
+        for x in range(columns - 1, -1, -1):
+            if y + 1 < rows:
+                limit[y, x] = min(limit[y, x], limit[y + 1, x] + aside)
+                if x > 0:
+                    limit[y, x] = min(limit[y, x], limit[y + 1, x - 1] + across)
+                if x + 1 < columns:
+                    limit[y, x] = min(limit[y, x], limit[y + 1, x + 1] + across)
+            if x + 1 < columns:
+                limit[y, x] = min(limit[y, x], limit[y, x + 1] + aside)
+            alpha[y, x] = np.uint8(limit[y, x])
 
 
 @njit(
