@@ -321,6 +321,13 @@ class PersonAperture:
         inside = camera.project(pose.apply(np.concatenate(plane))) + shift
         return replace(placed, upper_inside=inside[:4], lower_inside=inside[-4:])
 
+    def pull(
+        self, misfit: Float32[np.ndarray, "m 2"], inner_misfit: Float32[np.ndarray, "m 2"]
+    ) -> Float32[np.ndarray, "c 2"]:
+        """How far `inner_misfit` in `place` takes the aperture's level-0 vertices from where `misfit` alone has them, pixels."""
+        apart = np.asarray(inner_misfit - misfit, np.float32)
+        return self.aperture.alpha0[:, None] * (self.aperture.spread[:, : len(apart)] @ apart)
+
     def _empty(self) -> Placed:
         """Memory for a surface."""
         count, none = len(self.aperture.vertices), np.zeros((4, 2))

@@ -100,14 +100,18 @@ class Retoucher:
         own = self._own(name, displayed)
         placed = geometry.place(wanted, own_misfit, misfit)
         stage = maker.stage(placed, performance.lighting, self.intrinsics, displayed.tint)
-        patch = maker.make(stage, self._origin(name, state.entry, own), own)
+        patch = replace(
+            maker.make(stage, self._origin(name, state.entry, own), own),
+            rows=maker.aperture.columns,
+            pull=geometry.pull(own_misfit, misfit),
+        )
         if state.previous == NONE:
             return patch
         before = self._origin(name, state.previous, own)
         if before.rim.gap_px < SHUT_BELOW * stage.rim.gap_px:
             return patch
         last = maker.make(stage, before, own)
-        return Patch(self._fade(last.rgb, patch.rgb, state.mix), patch.alpha, patch.x, patch.y)
+        return replace(patch, rgb=self._fade(last.rgb, patch.rgb, state.mix))
 
     def _misfit(self, name: ApertureName, entry: int, row: int) -> np.ndarray:
         database = self.databases[name]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 from numba import njit
 
 from f2fcam.render import Fragments
@@ -28,12 +28,15 @@ class Patch:
         rgb: sRGB-encoded colours.
         alpha: coverage, 0 to 255.
         x, y: where in the picture the patch's first pixel lies.
+        rows, pull: level-0 vertices that the patch shows elsewhere than the target frame would, and how far aside, pixels.
     """
 
     rgb: UInt8[np.ndarray, "h w 3"]
     alpha: UInt8[np.ndarray, "h w"]
     x: int
     y: int
+    rows: Int32[np.ndarray, " c"] = field(default_factory=lambda: np.empty(0, np.int32))
+    pull: Float32[np.ndarray, "c 2"] = field(default_factory=lambda: np.empty((0, 2), np.float32))
 
 
 def _catmull_rom() -> Float32[np.ndarray, "257 4"]:

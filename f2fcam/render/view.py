@@ -191,7 +191,7 @@ def render_frame(
     height, width = target.rgb.shape[:2]
     camera = _camera_of(target.person.intrinsics, width, height)
     skin = workspace.skins[appearance]
-    surfaces = _surfaces(target, expression, camera, skin, workspace, last_light, light_share, tint)
+    surfaces = _surfaces(target, expression, camera, skin, workspace, patches, last_light, light_share, tint)
     old, new, triangles = surfaces.old, surfaces.new, skin.mesh.triangles
     face_height = float(workspace.face_height_mm * camera.focal / target.performance.camera_from_model.translation[2])
     region = _changed_region(old, new, skin, camera, face_height, appearance)
@@ -217,11 +217,15 @@ def _surfaces(
     camera: Intrinsics,
     skin: Skin,
     workspace: Workspace,
+    patches: tuple[Patch, ...] = (),
     last_light: np.ndarray | None = None,
     light_share: float = 1.0,
     tint: np.ndarray | None = None,
 ) -> Surfaces:
-    """Both meshes at once: reading basis and subdivision operator costs more than what is multiplied by them."""
+    """Both meshes at once: reading basis and subdivision operator costs more than what is multiplied by them.
+
+    The new one goes along with the patches, so that what they replace lies beneath them.
+    """
     take, operator, count = workspace.scratch.take, skin.mesh.operator, len(skin.mesh.rows)
     coarse = take("coarse", (len(workspace.model.mean), COARSE_COLUMNS))
     moved = np.stack([target.performance.expression, expression]).astype(np.float32) @ workspace.expressions
@@ -231,6 +235,8 @@ def _surfaces(
         points0 = target.performance.camera_from_model.apply(shape).astype(np.float32)
         normals.append(take(f"normals{number}", points0.shape))
         vertex_normals(points0, workspace.triangles0, normals[-1])
+        for patch in patches if number == 1 else ():
+            points0[patch.rows, :2] += patch.pull * (points0[patch.rows, 2:] / np.float32(camera.focal))
         coarse[:, 3 * number : 3 * number + 3] = points0
     gain0, memory = take("gain0", (len(coarse),)), take("gain memory", (len(coarse), 2))
     encoded_gain(normals[1], normals[0], np.ascontiguousarray(target.performance.lighting, np.float32), gain0)
