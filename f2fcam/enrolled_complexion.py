@@ -90,7 +90,7 @@ class ComplexionBuilder:
         usual = _fit_usual(self._of(chosen, known), pose[chosen], features[chosen])
         own = _own(self._of(chosen, known), pose[chosen], features[chosen], usual)
         basis = np.linalg.svd(own, full_matrices=False)[2][:COMPONENTS]
-        follows = _follows(features[chosen], own @ basis.T, (self._frames.time_s[chosen] / BLOCK_S).astype(int))
+        follows = _follows(features[chosen], own, (self._frames.time_s[chosen] / BLOCK_S).astype(int)) @ basis.T
         rest = np.zeros((len(self._frames), len(basis)), np.float32)
         for rows in np.array_split(used, -(-len(used) // MOST_FRAMES)):
             own = _own(self._of(rows, known), pose[rows], features[rows], usual)
@@ -184,18 +184,18 @@ def _own(colours: np.ndarray, pose: np.ndarray, features: np.ndarray, usual: np.
 
 
 def _follows(
-    features: Float64[np.ndarray, "n r"], codes: Float64[np.ndarray, "n k"], blocks: np.ndarray
-) -> Float64[np.ndarray, "r k"]:
-    """The codes' linear dependence on the features, shrunk to what it predicts of stretches that it has not seen."""
-    predicted = np.empty_like(codes)
+    features: Float64[np.ndarray, "n r"], own: Float64[np.ndarray, "n p"], blocks: np.ndarray
+) -> Float64[np.ndarray, "r p"]:
+    """The colours' linear dependence on the features, each shrunk to what it predicts of stretches that it has not seen."""
+    predicted = np.empty_like(own)
     for fold in range(FOLDS):
         out = blocks % FOLDS == fold
         if out.all() or not out.any():
-            return np.zeros((features.shape[1], codes.shape[1]))
-        predicted[out] = features[out] @ _ridge(features[~out], codes[~out])
+            return np.zeros((features.shape[1], own.shape[1]))
+        predicted[out] = features[out] @ _ridge(features[~out], own[~out])
     middle = predicted - predicted.mean(axis=0)
-    worth = (middle * (codes - codes.mean(axis=0))).sum(axis=0) / np.maximum((middle**2).sum(axis=0), 1e-12)
-    return _ridge(features, codes) * np.clip(worth, 0, 1)
+    worth = (middle * (own - own.mean(axis=0))).sum(axis=0) / np.maximum((middle**2).sum(axis=0), 1e-12)
+    return _ridge(features, own) * np.clip(worth, 0, 1)
 
 
 def _ridge(features: np.ndarray, codes: np.ndarray) -> np.ndarray:

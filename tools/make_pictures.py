@@ -3,7 +3,7 @@
     python tools/make_pictures.py [--output FOLDER]
 
 alice's film is generated, so that the truth is known: what her face would look like with the expression of another frame
-stands beside what the program makes of it, with a mechanism and without. Takes half a minute.
+stands beside what the program makes of it, with a mechanism and without. Takes a minute.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from f2fcam.enrolled_complexion import ComplexionBuilder  # noqa: E402
 from f2fcam.face.morphable import FaceModel, load_face_model  # noqa: E402
 from f2fcam.mouth.retouch import Displayed, RetouchState  # noqa: E402
 from f2fcam.profile import Profile  # noqa: E402
 from f2fcam.profile_store import open_profile  # noqa: E402
-from f2fcam.reenact import RenderWorkspace  # noqa: E402
+from f2fcam.reenact import RenderWorkspace, TargetFrame  # noqa: E402
 from f2fcam.render import view as rendering  # noqa: E402
 from f2fcam.synthetic.alice import LIGHT, alice, alice_script  # noqa: E402
 from f2fcam.synthetic.clip import SyntheticClip  # noqa: E402
@@ -68,17 +69,43 @@ class Studio:
         return self.scene.picture(replace(self.scene.performance(row / FPS), expression=expression))
 
     def show(
-        self, row: int, expression: np.ndarray, *, patches: bool = True, light: bool = True, plain: bool = False
+        self,
+        row: int,
+        expression: np.ndarray,
+        *,
+        patches: bool = True,
+        light: bool = True,
+        plain: bool = False,
+        skin: bool = True,
     ) -> np.ndarray:
-        """The program's picture; with enrolled mouths and eyes, with the change of light, or the paper's plain model."""
+        """The program's picture of a row, see `picture`; without `light` its shading stays as it is."""
         target = self.clip.frame(row)
-        view = target.view if light else _flat(target.view)
-        found = ()
+        if not light:
+            target = replace(target, view=_flat(target.view))
+        return self.picture(target, expression, patches=patches, plain=plain, skin=skin)
+
+    def picture(
+        self,
+        target: TargetFrame,
+        expression: np.ndarray,
+        *,
+        patches: bool = True,
+        plain: bool = False,
+        skin: bool = True,
+    ) -> np.ndarray:
+        """The program's picture: with enrolled mouths and eyes, changes of skin, or the paper's plain model."""
+        view, row = target.view, target.row
+        found, tint = (), None
+        if skin and not plain and self.workspace.complexion is not None:
+            own = target.view.performance.expression
+            moved = self.workspace.memory.motion(own, expression)
+            tint = self.workspace.complexion.log_gain(row, own, expression, moved)
         if patches and self.workspace.retoucher is not None:
-            displayed = Displayed(target.row, target.view.rgb, target.view.performance)
+            displayed = Displayed(target.row, target.view.rgb, target.view.performance, tint)
             _, found = self.workspace.retoucher.retouch(RetouchState(), displayed, expression, 0.0)
         appearance = "model" if plain else "video"
-        return rendering.render_frame(view, expression, self.workspace.memory, found, appearance).rgb.copy()
+        memory = self.workspace.memory
+        return rendering.render_frame(view, expression, memory, found, appearance, tint=tint).rgb.copy()
 
 
 def _flat(view: rendering.TargetView) -> rendering.TargetView:
@@ -127,8 +154,40 @@ def light(studio: Studio) -> Sheet:
     rows = []
     for row, like in ((REST, SMILE), (SMILE, REST)):
         wanted = studio.expression(like)
-        rows.append((row, like, [studio.show(row, wanted, light=False), studio.show(row, wanted)]))
+        pictures = [studio.show(row, wanted, light=False, skin=False), studio.show(row, wanted, skin=False)]
+        rows.append((row, like, pictures))
     return _compared(studio, "light", ("light unchanged", "light follows the shape"), FACE, rows)
+
+
+def skin(studio: Studio) -> Sheet:
+    """What no light explains: for this page alice's chin is reddened as her jaw drops, and the program has to find out."""
+    frames, usable = studio.profile.frames, studio.clip.usable
+    builder = ComplexionBuilder(studio.model, studio.profile.person, frames, usable)
+    for row in np.flatnonzero(usable):
+        builder.add(int(row), _reddened(studio, studio.clip.frame(int(row)).view))
+    studio.workspace.complexion = builder.build()
+    crops = []
+    for row, like in ((AH, REST), (REST, AH)):
+        wanted, target = studio.expression(like), studio.clip.frame(row)
+        red = replace(target, view=replace(target.view, rgb=_reddened(studio, target.view)))
+        made = [studio.picture(red, wanted, skin=learnt) for learnt in (False, True)]
+        acted = replace(target.view.performance, expression=wanted)
+        truth = _reddened(studio, replace(target.view, rgb=studio.truth(row, like), performance=acted))
+        crops.append([_crop(picture, FACE) for picture in (red.view.rgb, *made, truth)])
+    return Sheet("skin", ("her frame, reddened", "light alone", "skin as learnt", "truth"), crops)
+
+
+def _reddened(studio: Studio, view: rendering.TargetView) -> np.ndarray:
+    """The picture with a chin that is as red as the jaw is low."""
+    jaw = studio.model.expression_names.index("jawOpen")
+    fitted, neutral = view.performance.expression, studio.profile.person.neutral
+    chin = studio.model.regions["chin"][: len(studio.model.mean), None].astype(np.float32) / 255
+    tint = chin * np.float32(np.clip(fitted[jaw] - neutral[jaw], 0, 1)) * np.float32(REDDENS)
+    return rendering.render_frame(view, fitted, studio.workspace.memory, tint=tint).rgb.copy()
+
+
+REDDENS = (0.12, -0.10, -0.06)
+"""Logarithm of the encoded colours' change with the jaw at its lowest."""
 
 
 def chin(studio: Studio) -> Sheet:
@@ -205,7 +264,7 @@ def _sheet(sheet: Sheet) -> np.ndarray:
 
 def sheets(studio: Studio) -> Iterator[Sheet]:
     """All of them, in the order of `docs/pictures.md`."""
-    for make in (appearance, mouth, eyes, light, chin, reach):
+    for make in (appearance, mouth, eyes, light, chin, reach, skin):
         yield make(studio)
 
 
