@@ -35,7 +35,7 @@ from f2fcam.render.shade import ENCODED_OFFSET
 RING = (0.02, 0.9)
 """Vertices with an alpha in this range tell the light around the opening."""
 RING_STRIDE = 3
-EDGE_SHARE = 1 / 23
+EDGE_SHARE = 1 / 15
 """Width of a lip's edge, of the mouth's width: no camera's is as sharp as a pixel."""
 SHADED = (0.5, 0.7, 0.7)
 """What lips that all but meet take off the red, green and blue of bright teeth between them: what light is left is red."""
