@@ -34,6 +34,7 @@ from f2fcam.mouth.interior import (
     rim_coverage,
 )
 from f2fcam.mouth.light import colour_match, darkest, log_gain, shading_ratio
+from f2fcam.mouth.patch import _feather
 from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
 from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE, RetrievalState, retrieve
 from f2fcam.profile_store import open_profile
@@ -155,6 +156,37 @@ def source_of(inside: InsideMap, x: float, y: float) -> tuple[float, float]:
         inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
     )  # fmt: skip
     return float(sx), float(sy)
+
+
+def test_what_a_patch_replaces_is_drawn_where_the_patch_has_it(model: FaceModel, person: Person):
+    """`pull` is what `place` does to the opaque part, in pixels of the vertices that the frame's own mesh shares."""
+    geometry = PersonAperture(model, person, apertures(model)["mouth"])
+    aperture, shown = geometry.aperture, performance(model, jawOpen=0.2)
+    random = np.random.default_rng(2)
+    count = aperture.spread.shape[1]
+    own, lent = (random.normal(0, 3, (count, 2)).astype(np.float32) for _ in range(2))
+    moved = geometry.place(shown, own, lent).pixels - geometry.place(shown, own).pixels
+    pull = aperture.operator @ geometry.pull(own, lent)
+    assert np.abs(pull).max() > 1
+    np.testing.assert_allclose(moved, pull, atol=0.05)
+    np.testing.assert_array_equal(geometry.pull(own, own), 0)
+
+
+def test_no_edge_of_a_patch_is_steep():
+    """A fold leaves a jump of coverage inside the patch: from both of its sides it fades out over the feather's width."""
+    alpha = np.full((60, 80), 255, np.uint8)
+    alpha[:20] = 90
+    _feather(alpha, 10.0)
+    down, across = np.diff(alpha.astype(int), axis=0), np.diff(alpha.astype(int), axis=1)
+    assert max(np.abs(down).max(), np.abs(across).max()) <= 255 / 10 + 1
+    assert (alpha[19:21, 15:65] == 0).all()
+    assert alpha[40, 40] == 255 and alpha[12, 40] == 90
+    slope = np.tile(np.linspace(0, 255, 50).astype(np.uint8), (40, 1))
+    slope = np.concatenate([slope, slope[:, ::-1]], axis=1)
+    slope[:8], slope[-8:] = 0, 0
+    kept = slope.copy()
+    _feather(kept, 10.0)
+    np.testing.assert_array_equal(kept[20], slope[20])
 
 
 @given(x=st.floats(1, 62), y=st.floats(0.5, 19.5))
