@@ -21,7 +21,7 @@ from f2fcam.mouth import database as db
 from f2fcam.mouth import descriptor
 from f2fcam.mouth import retrieve as retrieving
 from f2fcam.mouth.aperture import APERTURES, PersonAperture, apertures
-from f2fcam.mouth.build import TrackedClip, build_databases
+from f2fcam.mouth.build import TrackedClip, blur_of, build_databases
 from f2fcam.mouth.coverage import mouth_coverage
 from f2fcam.mouth.interior import (
     COLUMNS,
@@ -170,6 +170,32 @@ def test_what_a_patch_replaces_is_drawn_where_the_patch_has_it(model: FaceModel,
     assert np.abs(pull).max() > 1
     np.testing.assert_allclose(moved, pull, atol=0.05)
     np.testing.assert_array_equal(geometry.pull(own, own), 0)
+
+
+def test_blur_is_told_from_openings_that_have_few_edges():
+    """Shut mouths are as sharp as pictures of shut mouths are, and a blurred open one is not excused by them."""
+    openness = np.linspace(0, 1, 200).astype(np.float32)
+    sharpness = 10 + 30 * openness.astype(np.float64)
+    sharpness[[20, 150]] /= 2
+    blur = blur_of(sharpness, openness)
+    np.testing.assert_allclose(blur[[20, 150]], 1.0, atol=0.4)
+    assert np.delete(blur, [20, 150]).max() < 0.35
+    assert len(blur_of(np.zeros(0), np.zeros(0, np.float32))) == 0
+
+
+def test_a_blurred_mouth_is_not_enlarged(model, person, databases, clip):
+    """What blur costs grows with how far the opening has to be stretched."""
+    database = replace(databases["mouth"], gloom=np.zeros_like(databases["mouth"].gloom))
+    blurred = replace(database, blur=np.full_like(database.blur, 0.5))
+    geometry = PersonAperture(model, person, apertures(model)["mouth"])
+    entry = np.array([10])
+
+    def cost(k: int) -> float:
+        query = retrieving.make_query(database, geometry, act(model, k).expression, 10, np.eye(3))
+        return float(db.distances(blurred, query, entry)[0] - db.distances(database, query, entry)[0])
+
+    assert cost(10) == pytest.approx(0.5 * db.W_BLUR, rel=0.1)
+    assert cost(25) > 2 * cost(10)
 
 
 def test_no_edge_of_a_patch_is_steep():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 from scipy.ndimage import gaussian_filter1d
 
 from f2fcam.face.camera import Intrinsics
@@ -39,7 +39,9 @@ LEAST_SPREAD = {"shape": 0.3, "turn": 0.10, "measures": 1.0, "gaze": 0.05}
 """Millimetres, radians and eye widths below which a clip's spread is noise."""
 NO_LIGHT = np.zeros((9, 3), np.float32)
 USUALLY_SHARP = 0.8
-"""Share of the clip's pictures that are less sharp than what a sharp one is taken to be."""
+"""Share of the clip's pictures of like openings that are less sharp than what a sharp one is taken to be."""
+FEWEST_LIKE, LIKE_SHARE = 16, 0.1
+"""How many pictures, the nearest in openness, are like openings: teeth have edges, shut lips have few."""
 NATURAL_DARK = 0.2
 """Share of an opening that may be dark beside its teeth and tongue."""
 SHUT_PERCENT = 30
@@ -235,6 +237,18 @@ def _heights(outline: Rim, placed: Placed, aperture: Aperture, intrinsics: Intri
     return (heights * float(placed.points[:, 2].mean()) / intrinsics.focal).astype(np.float32)
 
 
+def blur_of(sharpness: Float64[np.ndarray, " n"], openness: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    """How much less sharp each picture is than sharp ones of openings as wide, in octaves, at least 0."""
+    count = len(sharpness)
+    half = max(FEWEST_LIKE, round(LIKE_SHARE * count)) // 2
+    order = np.argsort(openness, kind="stable")
+    usual = np.ones(count)
+    for place, entry in enumerate(order):
+        first = min(max(place - half, 0), max(count - 2 * half - 1, 0))
+        usual[entry] = np.quantile(sharpness[order[first : first + 2 * half + 1]], USUALLY_SHARP)
+    return np.maximum(np.log2(usual / np.maximum(sharpness, 1e-3)), 0).astype(np.float32)
+
+
 def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: _Pictures) -> ApertureDatabase:
     name = geometry.aperture.name
     order = np.argsort(seen.frames, kind="stable")
@@ -256,8 +270,6 @@ def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: 
     rows, picked = frames[kept], order[kept]
     crops = [seen.crops[k] for k in picked]
     sharpness = np.array([seen.sharpness[k] for k in picked])
-    usual = np.quantile(sharpness, USUALLY_SHARP) if len(picked) else 1.0
-    blur = np.maximum(np.log2(usual / np.maximum(sharpness, 1e-3)), 0)
     gloom = np.array([seen.gloom[k] for k in picked], np.float32)
     cluster, medoids = k_medoids(vectors[kept]) if len(kept) else (np.zeros(0, np.int32), np.zeros(0, np.int32))
     shape, turn, measures, look = (column[rows].astype(np.float32) for column in columns)
@@ -277,7 +289,7 @@ def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: 
         gaze=look,
         pattern=pattern[kept],
         thumbnail=_stack([seen.thumbnail[k] for k in picked], (384,)),
-        blur=blur.astype(np.float32),
+        blur=blur_of(sharpness, measures[:, GAPS[name]].mean(axis=1)),
         gloom=np.maximum(gloom - max(float(gloom.min(initial=1.0)), NATURAL_DARK), 0.0).astype(np.float32),
         metric=facts.metric,
         scales=scales,

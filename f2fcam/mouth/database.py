@@ -27,8 +27,9 @@ W_SHAPE, W_ROTATION, W_MEASURES, W_GAZE = 1.0, 0.25, 1.5, 1.0
 """Weights of the descriptor's terms, each in units of its spread in the clip."""
 W_PATTERN, W_CORRELATION = 1.0, 0.5
 """Weights of what the appearance graph's edges add: patterns (chi-squared) and likeness of the pictures."""
-W_BLUR = 0.3
-"""Of a picture half as sharp as the displayed frame is around its own mouth: a blurred mouth in a sharp face is seen at once."""
+W_BLUR = 0.5
+"""Of a picture half as sharp as the displayed frame is around its own mouth: a blurred mouth in a sharp face is seen at once.
+Counts by the square of how many times the opening is stretched, which enlarges its blur."""
 W_GLOOM = 0.5
 """Of a millimetre of the wanted opening's mean height that would show only darkness: a lit inside is better to look at."""
 SHORTAGE = 3.0
@@ -263,8 +264,10 @@ def _distances(
         for k in range(2):
             total += np.float32(gaze_weight) * (gaze[e, k] - wanted_gaze[k]) ** 2
         total += tear(heights[e], fitted[e], wanted_heights)
-        total += np.float32(W_BLUR) * max(blur[e] - np.float32(wanted_blur), np.float32(0))
-        total += np.float32(W_GLOOM) * gloom[e] * shown_height(heights[e], fitted[e], wanted_heights)
+        shown = shown_height(heights[e], fitted[e], wanted_heights)
+        stretched = (shown + np.float32(TEAR_MM)) / (max(heights[e].mean(), np.float32(0)) + np.float32(TEAR_MM))
+        blurred = max(blur[e] - np.float32(wanted_blur), np.float32(0)) * max(stretched, np.float32(1)) ** 2
+        total += np.float32(W_BLUR) * blurred + np.float32(W_GLOOM) * gloom[e] * shown
         out[i] = total
 
 
