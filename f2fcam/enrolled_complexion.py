@@ -68,6 +68,8 @@ class ComplexionBuilder:
         encoded_gain(normals, rest_normals, np.ascontiguousarray(performance.lighting, np.float32), gain)
         smooth_gain(gain, self._triangles, GAIN_SMOOTHING, np.empty((len(points), 2), np.float32))
         shown = self._skin & (self._frames.visible(row)[: len(points)] > 0)
+        if not shown.any():
+            return
         camera = person.intrinsics
         width_px = WIDTH_MM * camera.focal / float(performance.camera_from_model.translation[2])
         colours = np.log(_mean_colours(rgb, camera, points[shown], width_px) + np.float32(ENCODED_OFFSET))

@@ -149,7 +149,10 @@ def complexion_of(profile: Profile) -> Complexion | None:
     if not profile.complexion:
         return None
     try:
-        return Complexion.from_arrays(profile.complexion)
+        complexion = Complexion.from_arrays(profile.complexion)
+        if len(complexion.rest) != len(profile.frames):
+            raise ValueError("not one row per frame")
+        return complexion
     except (KeyError, ValueError) as error:
         raise damaged(profile.directory / "complexion.npz", f"{type(error).__name__}: {error}") from error
 

@@ -165,7 +165,7 @@ def skin(studio: Studio) -> Sheet:
     builder = ComplexionBuilder(studio.model, studio.profile.person, frames, usable)
     for row in np.flatnonzero(usable):
         builder.add(int(row), _reddened(studio, studio.clip.frame(int(row)).view))
-    studio.workspace.complexion = builder.build()
+    hers, studio.workspace.complexion = studio.workspace.complexion, builder.build()
     crops = []
     for row, like in ((AH, REST), (REST, AH)):
         wanted, target = studio.expression(like), studio.clip.frame(row)
@@ -174,6 +174,7 @@ def skin(studio: Studio) -> Sheet:
         acted = replace(target.view.performance, expression=wanted)
         truth = _reddened(studio, replace(target.view, rgb=studio.truth(row, like), performance=acted))
         crops.append([_crop(picture, FACE) for picture in (red.view.rgb, *made, truth)])
+    studio.workspace.complexion = hers
     return Sheet("skin", ("her frame, reddened", "light alone", "skin as learnt", "truth"), crops)
 
 
@@ -264,7 +265,7 @@ def _sheet(sheet: Sheet) -> np.ndarray:
 
 def sheets(studio: Studio) -> Iterator[Sheet]:
     """All of them, in the order of `docs/pictures.md`."""
-    for make in (appearance, mouth, eyes, light, chin, reach, skin):
+    for make in (appearance, mouth, eyes, light, skin, chin, reach):
         yield make(studio)
 
 
