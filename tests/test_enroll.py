@@ -129,11 +129,23 @@ def test_a_relaxed_face_has_its_eyes_open():
     sizes, shut = np.ones(76, np.float32), np.arange(100) < 70
     expressions = rng.normal(0, 0.01, (100, 76)).astype(np.float32)
     expressions[shut, :2] += 0.9
+    expressions[~shut, 5:7] += 0.9  # their brows are up whenever their eyes are open: neither does more than the other
     lids = np.where(shut, 0.02, 0.1) + rng.normal(0, 0.003, 100)
     arguments = expressions, np.full(100, 0.01), np.full(100, 0.1), sizes
     assert np.abs(relaxed.neutral_expression(*arguments, lids)[:2]).max() < 0.05
     assert relaxed.neutral_expression(*arguments)[:2].min() > 0.5
     assert np.abs(relaxed.neutral_expression(*arguments, np.full(100, 0.03))[:2]).min() > 0.5  # narrow eyes, all alike
+
+
+def test_a_smile_that_lasts_is_not_the_relaxed_face():
+    """Somebody who smiles for most of a short clip is taken to be relaxed where the face does less."""
+    rng = np.random.default_rng(3)
+    sizes, smiling = np.ones(76, np.float32), np.arange(100) < 60
+    rest = rng.uniform(0, 0.1, 76)
+    expressions = (rest + rng.normal(0, 0.01, (100, 76))).astype(np.float32)
+    expressions[smiling, 20:24] += 0.5
+    found = relaxed.neutral_expression(expressions, np.full(100, 0.01), np.full(100, 0.1), sizes)
+    assert np.abs(found - rest).max() < 0.05
 
 
 def test_lips_are_shut_where_the_detector_says_so():

@@ -97,7 +97,8 @@ def neutral_expression(
 ) -> Float32[np.ndarray, " 76"]:
     """Mode of the expressions over frames of small lip gap, low speed and, where the lids are known, open eyes.
 
-    `speeds` in any unit, `sizes` from `shape_sizes`. Mean shift from the densest frame.
+    `speeds` in any unit, `sizes` from `shape_sizes`. Mean shift from the densest frame, where one whose face does more than the
+    most restful one's, by a deviation of what the frames do, has to be e times as dense.
     """
     if not len(expressions):
         return np.zeros(76, np.float32)
@@ -111,7 +112,9 @@ def neutral_expression(
     width = float(np.quantile(apart, 0.25)) if len(apart) else 0.0
     if width <= 1e-9:
         return np.median(expressions[calm], axis=0).astype(np.float32)
-    mode = points[np.exp(-0.5 * (distance / width) ** 2).sum(axis=1).argmax()]
+    activity = points.sum(axis=1)
+    restful = np.exp(-(activity - activity.min()) / max(float(activity.std()), 1e-9))
+    mode = points[(restful * np.exp(-0.5 * (distance / width) ** 2).sum(axis=1)).argmax()]
     weight = np.ones(len(points))
     for _ in range(SHIFTS):
         weight = np.exp(-0.5 * ((points - mode) ** 2).sum(axis=1) / width**2)
