@@ -80,7 +80,9 @@ class LivePipeline:
         """The target's next frame with that performance."""
         acted = tracked.acted
         self._first_ns = acted.timestamp_ns if self._first_ns is None else self._first_ns
-        row = self._playback.row((acted.timestamp_ns - self._first_ns) * 1e-9, acted.pose, acted.source)
+        row = self._playback.row(
+            (acted.timestamp_ns - self._first_ns) * 1e-9, acted.pose, acted.source, acted.expression
+        )
         self._showing, output = show(self._showing, acted, self._clip.frame(row), self._render, tracked.timings)
         return output
 

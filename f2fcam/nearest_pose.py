@@ -1,5 +1,6 @@
 """The target frame whose head is turned most like the actor's, reached without a jump.
 
+Of frames turned alike the one whose face does most of what is to be shown is the best: what a picture has need not be made.
 Frames are linked where one may follow the other unseen: neighbours in the clip, frames few apart, and frames that look alike.
 Each picture goes one link along the shortest way to the frame that is worth it; as in the clip, nothing ever leaps.
 """
@@ -27,6 +28,8 @@ LEAST_GAIN = 0.008
 """Radians; for less the picture stays, or it would tremble with the actor's pose."""
 LONGEST_WAY = 40.0
 """Steps to look ahead."""
+RADIANS_PER_MM = 0.01
+"""Head turn that a millimetre of another expression (`shape_sizes`) is worth: a nod of two degrees for a mouth wide open."""
 
 
 def links_of(playback: Playback) -> csr_matrix:
@@ -63,11 +66,19 @@ def links_of(playback: Playback) -> csr_matrix:
 
 
 def nearest(
-    state: PlaybackState, playback: Playback, links: csr_matrix, rotation: Float[np.ndarray, "3 3"], time_s: float
+    state: PlaybackState,
+    playback: Playback,
+    links: csr_matrix,
+    rotation: Float[np.ndarray, "3 3"],
+    time_s: float,
+    other_mm: Float[np.ndarray, " f"] | float = 0.0,
 ) -> tuple[PlaybackState, int]:
-    """The frame to show for an actor's head; the first one is the best there is, the others follow from it by links."""
+    """The frame to show for an actor's head; the first one is the best there is, the others follow from it by links.
+
+    `other_mm`: how far each frame's expression is from the one to be shown.
+    """
     wanted = so3_log(FRONTAL @ rotation)
-    apart = np.sqrt(((playback.turn - wanted) ** 2).sum(axis=1, dtype=np.float64))
+    apart = np.sqrt(((playback.turn - wanted) ** 2).sum(axis=1, dtype=np.float64)) + RADIANS_PER_MM * other_mm
     if not state.started:
         frame = int(apart.argmin())
         return replace(state, frame=frame, since_s=time_s, started=True), frame

@@ -15,8 +15,10 @@ from f2fcam.profile import STATUSES, Profile, damaged
 from f2fcam.reenact import TargetFrame
 from f2fcam.render.view import TargetView
 from f2fcam.speech import SpeechPauses
+from f2fcam.track.neutral import shape_sizes
 
 TargetFrames = Literal["loop", "nearest-pose"]
+Expression = Float32[np.ndarray, " 76"] | None
 
 
 class TargetClip:
@@ -53,10 +55,10 @@ class Loop:
         self._playback, self._pauses, self._state = playback, pauses, PlaybackState()
 
     def row(
-        self, time_s: float, pose: RigidTransform | None = None, expression: Float32[np.ndarray, " 76"] | None = None
+        self, time_s: float, pose: RigidTransform | None = None, acted: Expression = None, wanted: Expression = None
     ) -> int:
-        """The row to show at `time_s`; `expression` is the actor's."""
-        idle = self._pauses is not None and self._pauses.pausing(expression, time_s)
+        """The row to show at `time_s`; `acted` is the actor's expression."""
+        idle = self._pauses is not None and self._pauses.pausing(acted, time_s)
         self._state, row = advance(self._state, self._playback, time_s, idle)
         return row
 
@@ -64,15 +66,18 @@ class Loop:
 class NearestPose:
     """Follows the actor's head by rows of like pose (`f2fcam.nearest_pose`); without a pose, the last one again."""
 
-    def __init__(self, playback: Playback) -> None:
+    def __init__(self, playback: Playback, expressions: Float32[np.ndarray, "f 76"]) -> None:
         self._playback, self._links, self._state = playback, links_of(playback), PlaybackState()
+        self._sizes = shape_sizes(load_face_model())
+        self._shown: Float32[np.ndarray, "f 76"] = expressions * self._sizes
 
     def row(
-        self, time_s: float, pose: RigidTransform | None = None, expression: Float32[np.ndarray, " 76"] | None = None
+        self, time_s: float, pose: RigidTransform | None = None, acted: Expression = None, wanted: Expression = None
     ) -> int:
-        """The row for an actor's pose."""
+        """The row for an actor's pose; `wanted` is the expression that the target is to show."""
         if pose is not None:
-            self._state, _ = nearest(self._state, self._playback, self._links, pose.rotation, time_s)
+            other_mm = 0.0 if wanted is None else np.linalg.norm(self._shown - wanted * self._sizes, axis=1)
+            self._state, _ = nearest(self._state, self._playback, self._links, pose.rotation, time_s, other_mm)
         return self._state.frame
 
 
@@ -85,4 +90,6 @@ def playback_of(clip: TargetClip, how: TargetFrames) -> Loop | NearestPose:
             raise ValueError(f"{len(playback)} frames instead of {len(clip)}")
     except (KeyError, ValueError) as error:
         raise damaged(profile.directory / "playback.npz", f"{type(error).__name__}: {error}") from error
-    return Loop(playback, SpeechPauses(load_face_model())) if how == "loop" else NearestPose(playback)
+    if how == "nearest-pose":
+        return NearestPose(playback, profile.frames.expressions)
+    return Loop(playback, SpeechPauses(load_face_model()))

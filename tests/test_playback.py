@@ -257,6 +257,20 @@ def test_nearest_pose_follows_the_head_smoothly():
         assert np.abs(np.diff(angles[shown])).max() <= 1.5 * np.abs(np.diff(angles)).max()
 
 
+def test_of_heads_turned_alike_the_face_that_does_what_is_wanted_is_taken():
+    """A smile in the clip is shown for a smile, and reached without a leap; a head turned otherwise is not."""
+    playback = clip(SWAY)
+    smiling, links = np.sin(np.arange(len(SWAY)) / 11), links_of(playback)
+    for wanted in (-1.0, 1.0):
+        state, shown = PlaybackState(), []
+        for k in range(60):
+            state, frame = nearest(state, playback, links, FRONTAL, k / FPS, 4.0 * np.abs(smiling - wanted))
+            shown.append(frame)
+        assert abs(smiling[shown[-1]] - wanted) < 0.5
+        assert np.abs(SWAY[shown]).max() < 0.04
+        assert np.abs(np.diff(SWAY[shown])).max() <= 1.5 * np.abs(np.diff(SWAY)).max()
+
+
 def test_nearest_pose_goes_the_clips_own_way_where_the_actor_leaps():
     playback = clip(DRIFT)
     shown = follow(playback, np.where(np.arange(300) < 60, -0.3, 0.3))

@@ -126,7 +126,7 @@ class Serial:
                 cpu, time_ns = time.process_time(), number * 33_333_333
                 state, acted, times = act(state, Frame(rgb, number, time_ns), self._actor)
                 start = time.perf_counter()
-                target = self.clip.frame(self._playback.row(time_ns * 1e-9, acted.pose, acted.source))
+                target = self.clip.frame(self._playback.row(time_ns * 1e-9, acted.pose, acted.source, acted.expression))
                 decoded = time.perf_counter()
                 showing, output = show(showing, acted, target, self.render, times)
                 shown = time.perf_counter()
