@@ -8,6 +8,7 @@ import pytest
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.lighting import sh_basis
 from f2fcam.face.rigid import RigidTransform, so3_exp
+from f2fcam.frame import srgb_encode
 from f2fcam.track import energy
 from f2fcam.track.energy import LandmarkTargets, Photometric
 
@@ -37,25 +38,30 @@ def scene():
 def linearized(scene, vector):
     """Photometric rows at the scene moved by `vector`, normals held fixed."""
     pose = RigidTransform(so3_exp(vector[:3]) @ scene["pose"].rotation, scene["pose"].translation + vector[3:6])
-    expression = scene["expression"] + vector[6:82]
     lighting = scene["lighting"] + vector[82:].reshape(9, 3)
-    spin = (scene["base"] + scene["rows"] @ expression) @ pose.rotation.T
-    points = spin + pose.translation
-    p, camera = Photometric.empty(COUNT, np.float64), scene["camera"]
+    p, camera, spin = Photometric.empty(COUNT, np.float64), scene["camera"], np.empty((COUNT, 3))
     value = energy.linearize_photometric(
-        points, scene["normals"], scene["image"], camera.focal, camera.center_x, camera.center_y, scene["albedo"],
-        lighting, np.ones(COUNT), np.ones(COUNT, np.bool_), p.residual, p.weight, p.slope, p.gain, p.basis,
+        scene["base"], *exact_rows(scene), scene["expression"] + vector[6:82], pose.rotation, pose.translation,
+        scene["normals"], scene["image"], camera.focal, camera.center_x, camera.center_y, scene["albedo"],
+        lighting, np.ones(COUNT), np.ones(COUNT, np.bool_), spin, p.residual, p.weight, p.slope, p.gain, p.basis,
     )  # fmt: skip
     return value, p, spin, pose.rotation
 
 
+def exact_rows(scene):
+    """The rows as the kernels take them, not rounded."""
+    return np.pad(scene["rows"], ((0, 0), (0, 0), (0, energy.LANES - 76))), np.ones(energy.LANES)
+
+
+def jacobian_of(scene, p, spin, rotation, weight):
+    rows = np.zeros((3 * COUNT, 109))
+    energy.photometric_rows(*exact_rows(scene), spin, rotation, weight, p.slope, p.gain, p.basis, 1, 1.0, rows)
+    return rows
+
+
 def test_photometric_rows_match_finite_differences(scene):
     _, p, spin, rotation = linearized(scene, np.zeros(109))
-    jacobian = np.zeros((3 * COUNT, 109))
-    ones = np.ones(COUNT)
-    energy.photometric_rows(
-        energy.padded_rows(scene["rows"]), spin, rotation, ones, p.slope, p.gain, p.basis, 1, jacobian
-    )
+    jacobian = jacobian_of(scene, p, spin, rotation, np.ones(COUNT))
     numeric = np.empty_like(jacobian)
     for k in range(109):
         step = np.zeros(109)
@@ -66,19 +72,32 @@ def test_photometric_rows_match_finite_differences(scene):
     np.testing.assert_allclose(jacobian, numeric, atol=2e-4 * np.abs(numeric).max(), rtol=2e-4)
 
 
-def test_product_and_gradient_agree_with_the_formed_rows(scene):
+def test_curvature_and_gradient_agree_with_the_formed_rows(scene):
     _, p, spin, rotation = linearized(scene, np.zeros(109))
-    jacobian = np.zeros((3 * COUNT, 109))
-    energy.photometric_rows(
-        energy.padded_rows(scene["rows"]), spin, rotation, p.weight, p.slope, p.gain, p.basis, 1, jacobian
-    )
+    jacobian = jacobian_of(scene, p, spin, rotation, p.weight)
     vector, out = np.random.default_rng(0).normal(size=109), np.empty(109)
-    rows = energy.padded_rows(scene["rows"])
-    energy.photometric_product(rows, spin, rotation, p.weight, p.slope, p.gain, p.basis, vector, out)
-    np.testing.assert_allclose(out, jacobian.T @ (jacobian @ vector), rtol=1e-9)
-    energy.photometric_gradient(rows, spin, rotation, p.residual, p.weight, p.slope, p.gain, p.basis, out)
+    rows = exact_rows(scene)
+    curvature = energy.photometric_curvature(*rows, spin, rotation, p.weight, p.slope, p.gain, p.basis, vector)
+    assert curvature == pytest.approx(((jacobian @ vector) ** 2).sum(), rel=1e-9)
+    energy.photometric_gradient(*rows, spin, rotation, p.residual, p.weight, p.slope, p.gain, p.basis, out)
     weighted = (np.sqrt(p.weight)[:, None] * p.residual).ravel()
     np.testing.assert_allclose(out, jacobian.T @ weighted, rtol=1e-9)
+
+
+def test_packed_rows_are_within_a_thousandth_of_a_millimetre(scene):
+    rows, unit = energy.packed_rows(scene["rows"])
+    assert rows.dtype == np.int16 and not rows[:, :, 76:].any()
+    assert np.abs((rows * unit)[:, :, :76] - scene["rows"]).max() < 1e-3
+
+
+def test_the_encoding_curve_is_that_of_srgb():
+    """In straight pieces below white; a slope is that of a piece."""
+    for linear in (0.0001, 0.002, 0.01, 0.2, 0.999):
+        value, slope = energy.encode_with_slope(linear)
+        assert value == pytest.approx(float(srgb_encode(np.array(linear))), abs=2e-5)
+        nearby = srgb_encode(np.array([linear - 5e-5, linear + 5e-5]))
+        assert slope == pytest.approx(np.diff(nearby)[0] / 1e-4, rel=0.05)
+    assert energy.encode_with_slope(1.5)[0] == pytest.approx(1.055 * 1.5 ** (1 / 2.4) - 0.055)
 
 
 def test_energy_is_the_mean_l21_norm(scene):

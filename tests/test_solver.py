@@ -46,6 +46,11 @@ def test_a_matrix_that_is_not_positive_definite_is_refused() -> None:
 
 def test_a_direction_that_overshoots_is_shortened() -> None:
     matrix, gradient = np.diag([4.0, 2.0]), np.array([-4.0, -2.0])
-    assert exact_share(lambda x: matrix @ x, gradient, np.array([2.0, 2.0])) == pytest.approx(0.5)
-    assert exact_share(lambda x: matrix @ x, gradient, np.array([0.1, 0.1])) == 1.0
-    assert exact_share(lambda x: matrix @ x, gradient, np.array([-1.0, -1.0])) == 0.0
+
+    def share(direction: list[float]) -> float:
+        step = np.array(direction)
+        return exact_share(float(gradient @ step), float(step @ matrix @ step))
+
+    assert share([2.0, 2.0]) == pytest.approx(0.5)
+    assert share([0.1, 0.1]) == 1.0
+    assert share([-1.0, -1.0]) == 0.0

@@ -17,7 +17,7 @@ from numba import njit
 from f2fcam.render import view
 from f2fcam.render.composite import composite
 from f2fcam.track import energy
-from f2fcam.track.energy import LANES, UNKNOWNS
+from f2fcam.track.energy import EXPRESSION, UNKNOWNS
 
 REPEATS = 25
 BANDWIDTH_BYTES = 1 << 26
@@ -76,20 +76,28 @@ def _read_indices(values):
     return total
 
 
+@njit("i4(i2[::1])", nogil=True, cache=True, fastmath=True)
+def _read_short(values):
+    total = np.int32(0)
+    for i in range(len(values)):
+        total += np.int32(values[i])
+    return total
+
+
 def solver_product() -> Measured:
-    """`energy.photometric_product` against one read of the expression rows."""
+    """`energy.photometric_curvature`, a step's product with all rows, against one read of the expression rows."""
     random = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
         return random.standard_normal(shape).astype(np.float32)
 
-    rows, rotation = draw(SAMPLES, 3, LANES), np.eye(3, dtype=np.float32)
-    spin, slope, gain, basis = draw(SAMPLES, 3), draw(SAMPLES, 3, 3), draw(SAMPLES, 3), draw(SAMPLES, 9)
-    weight, vector, out = np.ones(SAMPLES, np.float32), draw(UNKNOWNS), np.empty(UNKNOWNS, np.float32)
+    rows, unit = energy.packed_rows(draw(SAMPLES, 3, EXPRESSION.stop - EXPRESSION.start))
+    rotation, spin, slope = np.eye(3, dtype=np.float32), draw(SAMPLES, 3), draw(SAMPLES, 3, 3)
+    gain, basis, weight, vector = draw(SAMPLES, 3), draw(SAMPLES, 9), np.ones(SAMPLES, np.float32), draw(UNKNOWNS)
     flat = rows.reshape(-1)
     return Measured(
-        best_ms(lambda: energy.photometric_product(rows, spin, rotation, weight, slope, gain, basis, vector, out)),
-        best_ms(lambda: _read(flat)),
+        best_ms(lambda: energy.photometric_curvature(rows, unit, spin, rotation, weight, slope, gain, basis, vector)),
+        best_ms(lambda: _read_short(flat)),
         rows.nbytes / 1e6,
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int16
 from numba import njit
 
 from f2fcam.face.camera import Intrinsics
@@ -55,19 +55,68 @@ class Photometric:
         return cls(*(np.zeros(shape, dtype) for shape in shapes))
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+CURVE_STEPS = 2048
+"""Pieces of the encoding curve up to white; a straight piece is off by a thousandth of a grey level at most."""
+_LINEAR = np.arange(CURVE_STEPS + 1) / CURVE_STEPS
+_CURVE = np.where(_LINEAR <= 0.0031308, 12.92 * _LINEAR, 1.055 * _LINEAR ** (1 / 2.4) - 0.055)
+
+
+@njit(inline="always")
 def encode_with_slope(linear):
-    """sRGB-encoded value of linear light and its derivative; linear below `DARKEST`, extended past 1."""
+    """sRGB-encoded value of linear light and its derivative; extended past 1."""
     kind = type(linear)
-    if linear <= 0.0031308:
-        return kind(12.92) * linear, kind(12.92)
-    root = linear ** kind(1 / 2.4)
-    return kind(1.055) * root - kind(0.055), kind(1.055 / 2.4) * root / linear
+    if linear >= 1:
+        root = linear ** kind(1 / 2.4)
+        return kind(1.055) * root - kind(0.055), kind(1.055 / 2.4) * root / linear
+    place = linear * kind(CURVE_STEPS)
+    piece = int(place)
+    start = kind(_CURVE[piece])
+    rise = kind(_CURVE[piece + 1]) - start
+    return start + (place - kind(piece)) * rise, rise * kind(CURVE_STEPS)
+
+
+def packed_rows(rows: Float[np.ndarray, "p 3 76"]) -> tuple[Int16[np.ndarray, "p 3 80"], Float32[np.ndarray, " 80"]]:
+    """Expression rows as the kernels take them, with zeros up to `LANES`, and what a unit of each column is, mm.
+
+    Two bytes are enough (a thousandth of a millimetre), and half of what a step has to read.
+    """
+    padded = np.pad(rows, ((0, 0), (0, 0), (0, LANES - rows.shape[2])))
+    unit = np.maximum(np.abs(padded).max(axis=(0, 1)) / np.iinfo(np.int16).max, 1e-12)
+    return np.ascontiguousarray(np.rint(padded / unit), np.int16), unit.astype(np.float32)
+
+
+@njit(inline="always")
+def _moved(row, along, kind):
+    """A sample's motion in model space for the expression `along`, in units of the rows."""
+    mx = my = mz = kind(0)  # a plain 0 would make the sums double, at half the speed
+    for k in range(LANES):
+        mx += kind(row[0, k]) * along[k]
+        my += kind(row[1, k]) * along[k]
+        mz += kind(row[2, k]) * along[k]
+    return mx, my, mz
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def place_samples(neutral, rows, unit, expression, rotation, translation, points):
+    """`points = rotation @ (neutral + unit * rows @ expression) + translation`; (p, 3)."""
+    kind = neutral.dtype.type
+    along = np.zeros(LANES, neutral.dtype)
+    along[: len(expression)] = expression * unit[: len(expression)]
+    for i in range(len(points)):
+        mx, my, mz = _moved(rows[i], along, kind)
+        x, y, z = neutral[i, 0] + mx, neutral[i, 1] + my, neutral[i, 2] + mz
+        for c in range(3):
+            points[i, c] = rotation[c, 0] * x + rotation[c, 1] * y + rotation[c, 2] * z + translation[c]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def linearize_photometric(
-    points,
+    neutral,
+    rows,
+    unit,
+    expression,
+    rotation,
+    translation,
     normals,
     image,
     focal,
@@ -77,154 +126,126 @@ def linearize_photometric(
     lighting,
     area,
     visible,
+    spin,
     residual,
     weight,
     slope,
     gain,
     basis,
 ):
-    """Fill a `Photometric` at samples in camera space; returns the energy, sum of weighted l2,1 norms.
+    """Place the samples and fill a `Photometric`; returns the energy, sum of weighted l2,1 norms.
 
-    points, normals (p, 3) camera space; image (h, w, 3) sRGB-encoded [0, 1]; albedo (p, 3) linear; lighting (9, 3);
-    area (p,) mm^2; visible (p,) bool. A sample's share is its projected area; shares sum to one.
+    neutral (p, 3), rows (p, 3, 80) and unit (`packed_rows`) model space; normals (p, 3) camera space; image (h, w, 3)
+    sRGB-encoded [0, 1]; albedo (p, 3) linear; lighting (9, 3); area (p,) mm^2; visible (p,) bool; spin (p, 3) becomes
+    rotation @ model position. A sample's share is its projected area; shares sum to one.
     """
     height, width = image.shape[:2]
-    count = len(points)
     kind = albedo.dtype.type
-    total = area[0] * 0
-    for i in range(count):
+    along = np.zeros(LANES, albedo.dtype)
+    along[: len(expression)] = expression * unit[: len(expression)]
+    total = energy = kind(0)
+    for i in range(len(weight)):
         weight[i] = 0
         if not visible[i]:
             continue
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        u, v = focal * x / z + center_x - 0.5, focal * y / z + center_y - 0.5
+        row = rows[i]
+        mx, my, mz = _moved(row, along, kind)
+        mx, my, mz = neutral[i, 0] + mx, neutral[i, 1] + my, neutral[i, 2] + mz
+        for c in range(3):
+            spin[i, c] = rotation[c, 0] * mx + rotation[c, 1] * my + rotation[c, 2] * mz
+        x, y, z = spin[i, 0] + translation[0], spin[i, 1] + translation[1], spin[i, 2] + translation[2]
+        u, v = focal * x / z + center_x - kind(0.5), focal * y / z + center_y - kind(0.5)
         if u < 0 or v < 0 or u >= width - 1 or v >= height - 1:
             continue
-        facing = -(normals[i, 0] * x + normals[i, 1] * y + normals[i, 2] * z) / (x * x + y * y + z * z) ** 0.5
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        facing = -(nx * x + ny * y + nz * z) / (x * x + y * y + z * z) ** kind(0.5)
         if facing <= 0:
             continue
-        weight[i] = area[i] * facing / (z * z)
-        total += weight[i]
-    energy = area[0] * 0
-    if total <= 0:
-        return energy
-    for i in range(count):
-        if weight[i] == 0:
-            continue
-        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
         basis[i, 0] = C0
         basis[i, 1], basis[i, 2], basis[i, 3] = C1 * ny, C1 * nz, C1 * nx
         basis[i, 4], basis[i, 5], basis[i, 7] = C2 * nx * ny, C2 * ny * nz, C2 * nx * nz
         basis[i, 6], basis[i, 8] = C3 * (3 * nz * nz - 1), C4 * (nx * nx - ny * ny)
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        u, v = focal * x / z + center_x - 0.5, focal * y / z + center_y - 0.5
-        column, row = int(u), int(v)
-        fu, fv = u - column, v - row
-        squared = area[0] * 0
+        column, line = int(u), int(v)
+        fu, fv = u - column, v - line
+        squared = kind(0)
         for c in range(3):
             shading = kind(0)
             for b in range(9):
                 shading += basis[i, b] * lighting[b, c]
             rendered, derivative = encode_with_slope(max(albedo[i, c] * shading, kind(DARKEST)))
-            p00, p01 = image[row, column, c], image[row, column + 1, c]
-            p10, p11 = image[row + 1, column, c], image[row + 1, column + 1, c]
+            p00, p01 = image[line, column, c], image[line, column + 1, c]
+            p10, p11 = image[line + 1, column, c], image[line + 1, column + 1, c]
             top, bottom = p00 + fu * (p01 - p00), p10 + fu * (p11 - p10)
             along_u = (1 - fv) * (p01 - p00) + fv * (p11 - p10)
             along_v = bottom - top
-            difference = (rendered - (top + fv * along_v)) / COLOR_SIGMA
+            difference = (rendered - (top + fv * along_v)) * kind(1 / COLOR_SIGMA)
             residual[i, c] = difference
             squared += difference * difference
-            gain[i, c] = derivative * albedo[i, c] / COLOR_SIGMA
-            du, dv = -along_u * focal / (z * COLOR_SIGMA), -along_v * focal / (z * COLOR_SIGMA)
+            gain[i, c] = derivative * albedo[i, c] * kind(1 / COLOR_SIGMA)
+            per_mm = -focal / (z * kind(COLOR_SIGMA))
+            du, dv = along_u * per_mm, along_v * per_mm
             slope[i, c, 0], slope[i, c, 1], slope[i, c, 2] = du, dv, -(du * x + dv * y) / z
-        norm = squared**0.5
-        share = weight[i] / total
+        share = area[i] * facing / (z * z)
+        norm = squared ** kind(0.5)
+        total += share
         energy += share * norm
-        weight[i] = share / max(norm, RESIDUAL_FLOOR)
-    return energy
-
-
-def padded_rows(rows: Float[np.ndarray, "p 3 76"]) -> Float[np.ndarray, "p 3 80"]:
-    """Expression rows as the kernels take them: with zeros up to `LANES`."""
-    return np.ascontiguousarray(np.pad(rows, ((0, 0), (0, 0), (0, LANES - rows.shape[2]))))
-
-
-@njit(nogil=True, cache=True, fastmath=True)
-def place_samples(neutral, rows, expression, rotation, translation, spin, points):
-    """`points = rotation @ (neutral + rows @ expression) + translation`, `spin` the same without the translation; (p, 3)."""
-    zero = rows.dtype.type(0)
-    weights = np.zeros(LANES, rows.dtype)
-    weights[: len(expression)] = expression
-    for i in range(len(points)):
-        row = rows[i]
-        mx = my = mz = zero
-        for k in range(LANES):
-            mx += row[0, k] * weights[k]
-            my += row[1, k] * weights[k]
-            mz += row[2, k] * weights[k]
-        x, y, z = neutral[i, 0] + mx, neutral[i, 1] + my, neutral[i, 2] + mz
-        for c in range(3):
-            turned = rotation[c, 0] * x + rotation[c, 1] * y + rotation[c, 2] * z
-            spin[i, c] = turned
-            points[i, c] = turned + translation[c]
-
-
-@njit(inline="always")
-def _accumulate(row, slope, spin, gain, basis, rotation, i, q0, q1, q2, shape, out):
-    """Add one sample's J^T q to `out` and, for the expression, to `shape`; q is the weighted colour residual."""
-    fx = slope[i, 0, 0] * q0 + slope[i, 1, 0] * q1 + slope[i, 2, 0] * q2
-    fy = slope[i, 0, 1] * q0 + slope[i, 1, 1] * q1 + slope[i, 2, 1] * q2
-    fz = slope[i, 0, 2] * q0 + slope[i, 1, 2] * q1 + slope[i, 2, 2] * q2
-    x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
-    out[0] += y * fz - z * fy
-    out[1] += z * fx - x * fz
-    out[2] += x * fy - y * fx
-    out[3] += fx
-    out[4] += fy
-    out[5] += fz
-    mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
-    my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
-    mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
-    for k in range(LANES):
-        shape[k] += row[0, k] * mx + row[1, k] * my + row[2, k] * mz
-    g0, g1, g2 = gain[i, 0] * q0, gain[i, 1] * q1, gain[i, 2] * q2
-    for b in range(9):
-        out[FIRST_LIGHT + 3 * b] += basis[i, b] * g0
-        out[FIRST_LIGHT + 3 * b + 1] += basis[i, b] * g1
-        out[FIRST_LIGHT + 3 * b + 2] += basis[i, b] * g2
-
-
-@njit(nogil=True, cache=True, fastmath=True)
-def photometric_gradient(rows, spin, rotation, residual, weight, slope, gain, basis, out):
-    """`out = J^T W r`; rows (p, 3, 80) model space (`padded_rows`), spin (p, 3) = rotation @ model position."""
-    out[:] = 0
-    shape = np.zeros(LANES, rows.dtype)
+        weight[i] = share / max(norm, kind(RESIDUAL_FLOOR))
+    if total <= 0:
+        return energy
+    whole = kind(1) / total
     for i in range(len(weight)):
-        w = weight[i]
-        if w != 0:
-            q0, q1, q2 = w * residual[i, 0], w * residual[i, 1], w * residual[i, 2]
-            row = rows[i]
-            _accumulate(row, slope, spin, gain, basis, rotation, i, q0, q1, q2, shape, out)
-    out[6:FIRST_LIGHT] = shape[: FIRST_LIGHT - 6]
+        weight[i] *= whole
+    return energy * whole
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def photometric_product(rows, spin, rotation, weight, slope, gain, basis, vector, out):
-    """`out = J^T W J vector` without forming J: one pass over the rows (p, 3, 80)."""
+def photometric_gradient(rows, unit, spin, rotation, residual, weight, slope, gain, basis, out):
+    """`out = J^T W r`."""
+    kind = spin.dtype.type
     out[:] = 0
-    shape, along = np.zeros(LANES, rows.dtype), np.zeros(LANES, rows.dtype)
-    along[: FIRST_LIGHT - 6] = vector[6:FIRST_LIGHT]
-    zero = rows.dtype.type(0)  # a plain 0 would make the sums double, at half the speed
+    shape = np.zeros(LANES, spin.dtype)
     for i in range(len(weight)):
         w = weight[i]
         if w == 0:
             continue
+        q0, q1, q2 = w * residual[i, 0], w * residual[i, 1], w * residual[i, 2]
+        fx = slope[i, 0, 0] * q0 + slope[i, 1, 0] * q1 + slope[i, 2, 0] * q2
+        fy = slope[i, 0, 1] * q0 + slope[i, 1, 1] * q1 + slope[i, 2, 1] * q2
+        fz = slope[i, 0, 2] * q0 + slope[i, 1, 2] * q1 + slope[i, 2, 2] * q2
+        x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
+        out[0] += y * fz - z * fy
+        out[1] += z * fx - x * fz
+        out[2] += x * fy - y * fx
+        out[3] += fx
+        out[4] += fy
+        out[5] += fz
+        mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
+        my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
+        mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
         row = rows[i]
-        mx = my = mz = zero
         for k in range(LANES):
-            mx += row[0, k] * along[k]
-            my += row[1, k] * along[k]
-            mz += row[2, k] * along[k]
+            shape[k] += kind(row[0, k]) * mx + kind(row[1, k]) * my + kind(row[2, k]) * mz
+        g0, g1, g2 = gain[i, 0] * q0, gain[i, 1] * q1, gain[i, 2] * q2
+        for b in range(9):
+            out[FIRST_LIGHT + 3 * b] += basis[i, b] * g0
+            out[FIRST_LIGHT + 3 * b + 1] += basis[i, b] * g1
+            out[FIRST_LIGHT + 3 * b + 2] += basis[i, b] * g2
+    for k in range(FIRST_LIGHT - 6):
+        out[6 + k] = shape[k] * unit[k]
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def photometric_curvature(rows, unit, spin, rotation, weight, slope, gain, basis, vector):
+    """`vector^T J^T W J vector` without forming J: one pass over the rows (p, 3, 80)."""
+    kind = spin.dtype.type
+    along = np.zeros(LANES, spin.dtype)
+    along[: FIRST_LIGHT - 6] = vector[6:FIRST_LIGHT] * unit[: FIRST_LIGHT - 6]
+    total = kind(0)
+    for i in range(len(weight)):
+        w = weight[i]
+        if w == 0:
+            continue
+        mx, my, mz = _moved(rows[i], along, kind)
         x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
         dx = rotation[0, 0] * mx + rotation[0, 1] * my + rotation[0, 2] * mz
         dy = rotation[1, 0] * mx + rotation[1, 1] * my + rotation[1, 2] * mz
@@ -232,24 +253,22 @@ def photometric_product(rows, spin, rotation, weight, slope, gain, basis, vector
         dx += vector[1] * z - vector[2] * y + vector[3]
         dy += vector[2] * x - vector[0] * z + vector[4]
         dz += vector[0] * y - vector[1] * x + vector[5]
-        l0 = l1 = l2 = zero
-        for b in range(9):
-            l0 += basis[i, b] * vector[FIRST_LIGHT + 3 * b]
-            l1 += basis[i, b] * vector[FIRST_LIGHT + 3 * b + 1]
-            l2 += basis[i, b] * vector[FIRST_LIGHT + 3 * b + 2]
-        q0 = slope[i, 0, 0] * dx + slope[i, 0, 1] * dy + slope[i, 0, 2] * dz + gain[i, 0] * l0
-        q1 = slope[i, 1, 0] * dx + slope[i, 1, 1] * dy + slope[i, 1, 2] * dz + gain[i, 1] * l1
-        q2 = slope[i, 2, 0] * dx + slope[i, 2, 1] * dy + slope[i, 2, 2] * dz + gain[i, 2] * l2
-        _accumulate(row, slope, spin, gain, basis, rotation, i, w * q0, w * q1, w * q2, shape, out)
-    out[6:FIRST_LIGHT] = shape[: FIRST_LIGHT - 6]
+        for c in range(3):
+            light = kind(0)
+            for b in range(9):
+                light += basis[i, b] * vector[FIRST_LIGHT + 3 * b + c]
+            q = slope[i, c, 0] * dx + slope[i, c, 1] * dy + slope[i, c, 2] * dz + gain[i, c] * light
+            total += w * q * q
+    return total
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def photometric_rows(rows, spin, rotation, weight, slope, gain, basis, stride, out):
-    """Rows of `sqrt(W) J` for every stride-th sample into `out` (3 * ceil(p / stride), n): tests and the preconditioner."""
+def photometric_rows(rows, unit, spin, rotation, weight, slope, gain, basis, stride, strength, out):
+    """Rows of `sqrt(strength W) J` for every stride-th sample into `out` (3 * ceil(p / stride), n)."""
+    kind = spin.dtype.type
     line = 0
     for i in range(0, len(weight), stride):
-        root = weight[i] ** 0.5
+        root = (strength * weight[i]) ** kind(0.5)
         for c in range(3):
             out[line, :] = 0
             if root > 0:
@@ -261,7 +280,8 @@ def photometric_rows(rows, spin, rotation, weight, slope, gain, basis, stride, o
                 my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
                 mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
                 for k in range(FIRST_LIGHT - 6):
-                    out[line, 6 + k] = rows[i, 0, k] * mx + rows[i, 1, k] * my + rows[i, 2, k] * mz
+                    moved = kind(rows[i, 0, k]) * mx + kind(rows[i, 1, k]) * my + kind(rows[i, 2, k]) * mz
+                    out[line, 6 + k] = moved * unit[k]
                 for b in range(9):
                     out[line, FIRST_LIGHT + 3 * b + c] = root * gain[i, c] * basis[i, b]
             line += 1

@@ -1,7 +1,7 @@
 """Gauss-Newton for one frame (Face2Face, sections 4 and 5): pose, expression and light of a known person.
 
 IRLS: each step's l2,1 weights come from the last iterate. The step minimises the quadratic model within the expressions'
-bounds: every eighth sample gives the direction, all of them, by an operator that is never formed, how far to go.
+bounds: every eighth sample gives the direction, all of them, whose matrix is never formed, how far to go.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
+from scipy.linalg import blas
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
@@ -42,8 +43,8 @@ from f2fcam.track.solver import BoundedSolver, exact_share
 
 UPPER_BOUND = 1.2
 """Largest expression weight (`DECISIONS` 5)."""
-ROUGH_STRIDE = 8
-"""Every so many samples make the rough normal matrix."""
+ROUGH_STRIDE, ROUGH_STEPS = 8, 2
+"""Every so many samples make the rough normal matrix, and for so many steps it serves."""
 _BOUNDED = np.arange(UNKNOWNS)[EXPRESSION]
 CONTOUR_IMPORTANCE, OVAL_IMPORTANCE = 4.0, 0.2
 """Landmark weights beside 1: lips and lids move on their own; the oval slides over the skin, but for the chin, without which
@@ -112,22 +113,27 @@ def face_pyramid(
 ) -> list[Level]:
     """Crop the landmarks' surroundings and reduce them so that the face is `face_px` wide; never enlarged.
 
-    Working at a fixed face width makes the fit independent of the picture's resolution.
+    Working at a fixed face width makes the fit independent of the picture's resolution. By whole numbers first, for which
+    OpenCV is fast; each coarser level is made of the next finer one.
     """
     low, high = xy.min(axis=0), xy.max(axis=0)
     margin = 0.2 * (high - low).max()
+    width = max(float((high - low).max()) * 0.8, 1.0)
+    whole = max(int(width / max(face_px)), 1)
     x0, y0 = np.maximum(np.floor(low - margin), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(high + margin), [intrinsics.width, intrinsics.height]).astype(int)
-    x0, y0 = min(x0, intrinsics.width - 8), min(y0, intrinsics.height - 8)
-    x1, y1 = max(x1, x0 + 8), max(y1, y0 + 8)
-    crop = rgb[y0:y1, x0:x1]
+    least = 8 * whole
+    x0, y0 = min(x0, intrinsics.width - least), min(y0, intrinsics.height - least)
+    columns, rows = (max(size, least) // whole * whole for size in (x1 - x0, y1 - y0))
+    small, reduced = rgb[y0 : y0 + rows, x0 : x0 + columns], 1.0
+    if whole > 1:
+        small, reduced = _reduced(small, 1 / whole, cv2.INTER_AREA), 1 / whole
     levels: list[Level] = []
-    width = max(float((high - low).max()) * 0.8, 1.0)
     for target in sorted(face_px, reverse=True):
-        # The factor is passed as such: rounding the size instead would stretch the picture by up to half a pixel.
         factor = min(target / width, 1.0)
-        small = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else crop
-        small = cv2.GaussianBlur(small.astype(np.float32) * np.float32(1 / 255), (0, 0), 0.7)
+        if factor < reduced:
+            way = cv2.INTER_AREA if levels else cv2.INTER_LINEAR  # at most by half, and what aliases is blurred away
+            small, reduced = _reduced(small, factor / reduced, way), factor
         camera = Intrinsics(
             intrinsics.focal * factor,
             (intrinsics.center_x - x0) * factor,
@@ -135,8 +141,14 @@ def face_pyramid(
             small.shape[1],
             small.shape[0],
         )
-        levels.insert(0, Level(small, camera))
+        image = cv2.GaussianBlur(small.astype(np.float32) * np.float32(1 / 255), (0, 0), 0.7)
+        levels.insert(0, Level(image, camera))
     return levels
+
+
+def _reduced(picture: UInt8[np.ndarray, "h w 3"], factor: float, way: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The factor is passed as such: rounding the size instead would stretch the picture by up to half a pixel."""
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=way)
 
 
 def landmark_importance() -> Float32[np.ndarray, " 478"]:
@@ -169,6 +181,8 @@ class FrameFitter:
         )
         self._vertices = np.empty_like(self.rows.neutral0)
         self._points, self._spin, self._normals = (np.empty((count, 3), np.float32) for _ in range(3))
+        self._gradient = np.empty(UNKNOWNS, np.float32)
+        self._solver: BoundedSolver | None = None
         self._tangents = np.empty((2, count, 3), np.float32)
         self._visible = np.zeros(count, np.bool_)
         self._photometric = Photometric.empty(count)
@@ -184,7 +198,9 @@ class FrameFitter:
             self._landmark_neutral += person.landmark_offset[valid]
         rows = operator @ model.expression_basis.reshape(len(model.mean), -1)
         self._landmark_rows = np.ascontiguousarray(rows, np.float32).reshape(len(valid), 3, -1)
-        self._landmark_jacobian = np.empty((2 * len(valid), LIGHT.start), np.float32)
+        # The rough matrix is one product of rows: those of every eighth sample, then the landmarks', which know no light.
+        self._sketched = 3 * -(-count // ROUGH_STRIDE)
+        self._rough_rows = np.zeros((self._sketched + 2 * len(valid), UNKNOWNS), np.float32)
         self._landmark_sigma = model.landmark_sigma_mm[valid].astype(np.float64)
         self._landmark_importance = landmark_importance()[valid]
         corners = model.triangles(2)[samples.points.triangle]
@@ -222,12 +238,13 @@ class FrameFitter:
             scaled = self._targets(landmarks, level)
             for step in range(count):
                 if step == 0:
-                    self._place(state)
                     self._bend(state)
                     self._turn(state)
-                    self._see(state, level)
+                    # A warm start is where it will end, to a fraction of the margin.
+                    if level is levels[0] or last is None:
+                        self._see(state, level)
                 try:
-                    state = self._gauss_newton(level, scaled, state, last, calm)
+                    state = self._gauss_newton(level, scaled, state, last, calm, step % ROUGH_STEPS == 0)
                 except np.linalg.LinAlgError:
                     return Fit(state, "diverged", np.inf, np.inf, dict.fromkeys(WATCHED_REGIONS, np.nan))
         return self._outcome(levels[-1], landmarks, state)
@@ -244,14 +261,6 @@ class FrameFitter:
         xy = landmarks.xy[self._valid].astype(np.float64) * factor + offset
         confidence = landmarks.confidence[self._valid] * self._landmark_importance
         return LandmarkTargets(xy, self._landmark_sigma, confidence.astype(np.float64))
-
-    def _place(self, state: Performance) -> None:
-        """Samples of `state` in camera space."""
-        pose = state.camera_from_model
-        energy.place_samples(
-            self.rows.neutral, self.rows.rows, state.expression, pose.rotation.astype(np.float32),
-            pose.translation.astype(np.float32), self._spin, self._points,
-        )  # fmt: skip
 
     def _bend(self, state: Performance) -> None:
         """The level-0 mesh with the expression of `state`, in model space."""
@@ -271,6 +280,10 @@ class FrameFitter:
         pose = RigidTransform(
             state.camera_from_model.rotation.astype(np.float32), state.camera_from_model.translation.astype(np.float32)
         )
+        rows = self.rows
+        energy.place_samples(
+            rows.neutral, rows.rows, rows.unit, state.expression, pose.rotation, pose.translation, self._points
+        )
         depth = self._rasterizer.rasterize(pose.apply(self._vertices), self._triangles0, level.intrinsics).depth
         pixel = level.intrinsics.project(self._points).astype(np.int32)
         inside = (
@@ -281,13 +294,14 @@ class FrameFitter:
         self._visible[:] = inside & facing & (self._points[:, 2] < nearest + OCCLUSION_MARGIN_MM)
 
     def _linearize(self, level: Level, state: Performance) -> float:
-        camera = level.intrinsics
-        p = self._photometric
+        camera, pose = level.intrinsics, state.camera_from_model
+        rows, p = self.rows, self._photometric
         return float(
             energy.linearize_photometric(
-                self._points, self._normals, level.image, camera.focal, camera.center_x, camera.center_y,
-                self.rows.albedo, state.lighting, self.rows.weight, self._visible,
-                p.residual, p.weight, p.slope, p.gain, p.basis,
+                rows.neutral, rows.rows, rows.unit, state.expression, pose.rotation.astype(np.float32),
+                pose.translation.astype(np.float32), self._normals, level.image, np.float32(camera.focal),
+                np.float32(camera.center_x), np.float32(camera.center_y), rows.albedo, state.lighting, rows.weight,
+                self._visible, self._spin, p.residual, p.weight, p.slope, p.gain, p.basis,
             )
         )  # fmt: skip
 
@@ -315,43 +329,36 @@ class FrameFitter:
         points = pose.apply(self._landmark_points(state.expression))
         scale = np.sqrt(self.config.landmark) * energy.landmark_scale(points, targets, camera)
         residual = scale[:, None] * (camera.project(points) - targets.xy)
-        jacobian = energy.landmark_jacobian(points, pose, self._landmark_rows, scale, camera, self._landmark_jacobian)
-        return residual.ravel(), jacobian
+        out = self._rough_rows[self._sketched :]
+        jacobian = energy.landmark_jacobian(points, pose, self._landmark_rows, scale, camera, out)
+        return residual.ravel(), jacobian[:, : LIGHT.start]
 
     def _gauss_newton(
-        self, level: Level, targets: LandmarkTargets, state: Performance, last: Performance | None, calm: float
+        self,
+        level: Level,
+        targets: LandmarkTargets,
+        state: Performance,
+        last: Performance | None,
+        calm: float,
+        afresh: bool,
     ) -> Performance:
-        """One IRLS Gauss-Newton step."""
-        config, p = self.config, self._photometric
-        self._place(state)
-        rotation = state.camera_from_model.rotation.astype(np.float32)
+        """One IRLS Gauss-Newton step; `afresh`: with a rough matrix of its own."""
+        color, rotation = self.config.color, state.camera_from_model.rotation.astype(np.float32)
         diagonal, gradient = self._priors(state, last, calm)
         residual, jacobian = self._landmark_system(targets, state, level.intrinsics)
-        gradient[:82] += residual.astype(np.float32) @ jacobian
-        landmark_normal = (jacobian.T @ jacobian).astype(np.float64)
-        buffer = np.empty(UNKNOWNS, np.float32)
-        if config.color > 0:
+        gradient[: LIGHT.start] += residual.astype(np.float32) @ jacobian
+        if color > 0:
             self._linearize(level, state)
-            energy.photometric_gradient(
-                self.rows.rows, self._spin, rotation, p.residual, p.weight, p.slope, p.gain, p.basis, buffer
-            )
-            gradient += config.color * buffer
-
-        def apply(vector: np.ndarray) -> np.ndarray:
-            product = diagonal * vector
-            product[:82] += landmark_normal @ vector[:82]
-            if config.color > 0:
-                energy.photometric_product(
-                    self.rows.rows, self._spin, rotation, p.weight, p.slope, p.gain, p.basis,
-                    vector.astype(np.float32), buffer,
-                )  # fmt: skip
-                product += config.color * buffer
-            return product
-
-        solver = BoundedSolver(self._rough_normal(landmark_normal, diagonal, rotation), _BOUNDED)
+            gradient += color * self._photometric_gradient(rotation)
+        if afresh or self._solver is None:
+            self._solver = BoundedSolver(self._rough_normal(diagonal, rotation), _BOUNDED)
         lower = -state.expression.astype(np.float64)
-        step = solver.solve(gradient, lower, lower + UPPER_BOUND)
-        step *= exact_share(apply, gradient, step)
+        step = self._solver.solve(gradient, lower, lower + UPPER_BOUND)
+        along = step.astype(np.float32)
+        curvature = float(diagonal @ step**2) + float(np.square(jacobian @ along[: LIGHT.start]).sum())
+        if color > 0:
+            curvature += color * self._curvature(rotation, along)
+        step *= exact_share(float(gradient @ step), curvature)
         return Performance(
             np.clip(state.expression + step[EXPRESSION], 0.0, UPPER_BOUND).astype(np.float32),
             state.camera_from_model.nudged(step[POSE][:3], step[POSE][3:]),
@@ -374,34 +381,51 @@ class FrameFitter:
             gradient[LIGHT] += config.light_temporal * (state.lighting - last.lighting).ravel()
         return diagonal, gradient
 
-    def _rough_normal(
-        self, landmark_normal: np.ndarray, diagonal: np.ndarray, rotation: np.ndarray
-    ) -> Float[np.ndarray, "n n"]:
-        """The normal matrix with every eighth sample standing for all."""
-        p = self._photometric
-        normal = np.diag(diagonal)
-        normal[:82, :82] += landmark_normal
-        if self.config.color > 0:
-            lines = 3 * -(-len(p.weight) // ROUGH_STRIDE)
-            sketch = np.empty((lines, UNKNOWNS), np.float32)
-            energy.photometric_rows(
-                self.rows.rows, self._spin, rotation, p.weight, p.slope, p.gain, p.basis, ROUGH_STRIDE, sketch
+    def _photometric_gradient(self, rotation: np.ndarray) -> Float32[np.ndarray, " n"]:
+        """At the last linearisation; in memory that is reused."""
+        rows, p = self.rows, self._photometric
+        energy.photometric_gradient(
+            rows.rows, rows.unit, self._spin, rotation, p.residual, p.weight, p.slope, p.gain, p.basis, self._gradient
+        )
+        return self._gradient
+
+    def _curvature(self, rotation: np.ndarray, step: np.ndarray) -> float:
+        """Of the photometric term at the last linearisation, along a step."""
+        rows, p = self.rows, self._photometric
+        return float(
+            energy.photometric_curvature(
+                rows.rows, rows.unit, self._spin, rotation, p.weight, p.slope, p.gain, p.basis, step
             )
-            normal += self.config.color * ROUGH_STRIDE * (sketch.T @ sketch)
+        )
+
+    def _rough_normal(self, diagonal: np.ndarray, rotation: np.ndarray) -> Float[np.ndarray, "n n"]:
+        """The normal matrix with every eighth sample standing for all, after the landmarks' rows are filled."""
+        rows, p, lines = self.rows, self._photometric, self._rough_rows
+        if self.config.color > 0:
+            energy.photometric_rows(
+                rows.rows, rows.unit, self._spin, rotation, p.weight, p.slope, p.gain, p.basis, ROUGH_STRIDE,
+                np.float32(self.config.color * ROUGH_STRIDE), lines[: self._sketched],
+            )  # fmt: skip
+        half = blas.ssyrk(1.0, lines.T, lower=True)
+        normal = np.tril(half).astype(np.float64)
+        normal += np.tril(normal, -1).T
+        normal[np.diag_indices_from(normal)] += diagonal
         return normal
 
     def _outcome(self, level: Level, landmarks: Landmarks, state: Performance) -> Fit:
-        self._place(state)
-        self._linearize(level, state)
+        """Errors of colour are those before the last step, which changes their mean by half a percent."""
+        if self.config.color <= 0:
+            self._linearize(level, state)
         norms = np.linalg.norm(self._photometric.residual, axis=1) * energy.COLOR_SIGMA
         seen = self._photometric.weight > 0
-        residual, _ = self._landmark_system(self._targets(landmarks, level), state, level.intrinsics)
+        points = state.camera_from_model.apply(self._landmark_points(state.expression))
+        residual = energy.landmark_residuals(points, self._targets(landmarks, level), level.intrinsics)
         finite = np.isfinite(state.expression).all() and np.isfinite(state.camera_from_model.translation).all()
         return Fit(
             state,
             "converged" if finite else "diverged",
             float(norms[seen].mean()) if seen.any() else float("inf"),
-            float(np.sqrt((residual**2).sum() / max(self.config.landmark, 1e-9))),
+            float(np.sqrt((residual**2).sum())),
             {
                 name: float(norms[seen & here].mean()) if (seen & here).sum() >= 12 else np.nan
                 for name, here in self._regions.items()

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float32
+from jaxtyping import Float32, Int16
 from numba import njit
 
 from f2fcam.face.morphable import FaceModel, SurfacePoints
 from f2fcam.face.state import Person
-from f2fcam.track.energy import padded_rows
+from f2fcam.track.energy import packed_rows
 
 DENSE_REGIONS = ("lips_upper", "lips_lower", "eyelid_left", "eyelid_right", "brow_left", "brow_right")
 """Regions that carry expression and get more samples per area; `area` makes up for it."""
@@ -83,7 +83,7 @@ class PersonSamples:
 
     Attributes:
         neutral0: level-0 vertices with zero expression, mm. neutral: the samples with zero expression, mm.
-        rows: expression basis at the samples, mm per unit, padded for the kernels (`energy.padded_rows`).
+        rows, unit: expression basis at the samples, as the kernels take it (`energy.packed_rows`).
         albedo: linear reflectance.
         weight: how much each sample counts: the area that it stands for, mm^2.
     """
@@ -91,7 +91,8 @@ class PersonSamples:
     samples: SampleSet
     neutral0: Float32[np.ndarray, "3386 3"]
     neutral: Float32[np.ndarray, "p 3"]
-    rows: Float32[np.ndarray, "p 3 80"]
+    rows: Int16[np.ndarray, "p 3 80"]
+    unit: Float32[np.ndarray, " 80"]
     albedo: Float32[np.ndarray, "p 3"]
     weight: Float32[np.ndarray, " p"]
 
@@ -111,7 +112,7 @@ def person_samples(model: FaceModel, person: Person, samples: SampleSet) -> Pers
         samples,
         neutral0,
         np.ascontiguousarray(samples.position @ neutral0, dtype=np.float32),
-        padded_rows(rows.astype(np.float32)),
+        *packed_rows(rows.astype(np.float32)),
         np.ascontiguousarray(albedo, dtype=np.float32),
         samples.area,
     )

@@ -2,13 +2,11 @@
 
 `(J^T J) x = -J^T F` with expression weights that may not leave [0, 1.2]. Blendshapes are strongly coupled: to solve without
 the bounds and to clip what leaves them is no step downhill (lips stayed nine millimetres open that the landmarks had
-shut). So the bounded problem itself is solved, for a formed matrix (`BoundedSolver`); with an operator that is not formed, a
-rough matrix gives the direction and the operator how far to go (`exact_share`).
+shut). So the bounded problem itself is solved, for a formed matrix (`BoundedSolver`); of a matrix that is not formed, a
+rough one gives the direction and the curvature along it how far to go (`exact_share`).
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -81,10 +79,9 @@ def _descend(matrix, gradient, lower, upper, x):
             break
 
 
-def exact_share(apply: Callable[[Vector], Vector], gradient: Vector, direction: Vector, floor: float = 1e-12) -> float:
-    """How far along `direction`, 1 at most, x^T A x / 2 + gradient^T x is least for an operator `apply`.
+def exact_share(slope: float, curvature: float, floor: float = 1e-12) -> float:
+    """How far along a direction d, 1 at most, x^T A x / 2 + g^T x is least, for slope = g^T d and curvature = d^T A d.
 
     A direction from a rough matrix overshoots where that is too small; this way the energy never rises.
     """
-    curvature = float(direction @ apply(direction))
-    return float(np.clip(-float(gradient @ direction) / max(curvature, floor), 0.0, 1.0))
+    return min(max(-slope / max(curvature, floor), 0.0), 1.0)
