@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from f2fcam.render import Fragments
@@ -25,6 +27,7 @@ def still_field() -> Field:
         opening=np.zeros(SHAPE, np.uint8),
         mask=np.full(SHAPE, 255, np.uint8),
         region=REGION,
+        sampled=(0.0, 0.0, SHAPE[1] - 1.0, SHAPE[0] - 1.0),
     )
 
 
@@ -35,6 +38,12 @@ def run(frame: np.ndarray, field: Field, patches: tuple[Patch, ...] = (), drawn:
     )  # fmt: skip
     out = np.empty_like(frame)
     texture = np.float32([[200, 100, 50, 1]])
+    at = (
+        np.stack(np.meshgrid(np.arange(SHAPE[1]), np.arange(SHAPE[0])), axis=2)[field.mask > 0]
+        + field.shift[field.mask > 0]
+    )
+    if len(at):
+        field = replace(field, sampled=(*at.min(axis=0).tolist(), *at.max(axis=0).tolist()))
     composite(frame, field, fragments, NO_TRIANGLES, texture, np.float32([20, 10, 5]), patches, out, Scratch())
     return out
 

@@ -66,7 +66,7 @@ def composite(
     """
     np.copyto(out, frame)
     x0, y0 = field.region[:2]
-    left, top, right, bottom = _sampled_window(field.mask, field.shift, x0, y0, frame.shape[1], frame.shape[0])
+    left, top, right, bottom = _window(field.sampled, x0, y0, frame.shape[1], frame.shape[0])
     if right > left:
         source = scratch.take("source", ((bottom - top) * (right - left) * 3,))
         _copy_window(frame, left, top, right - left, bottom - top, source)
@@ -79,23 +79,16 @@ def composite(
         _paste(patch.rgb, patch.alpha, patch.x, patch.y, x0, y0, field.mask, out)
 
 
-@njit("UniTuple(i8, 4)(u1[:,::1], f4[:,:,::1], i8, i8, i8, i8)", nogil=True, cache=True, fastmath=True)
-def _sampled_window(mask, shift, x0, y0, width, height):
+def _window(
+    sampled: tuple[float, float, float, float], x0: int, y0: int, width: int, height: int
+) -> tuple[int, int, int, int]:
     """The part of the frame that the masked pixels sample, with the kernel's margin; it may reach past the border."""
-    low_x, low_y, high_x, high_y = np.float32(1e9), np.float32(1e9), np.float32(-1e9), np.float32(-1e9)
-    for y in range(mask.shape[0]):
-        for x in range(mask.shape[1]):
-            if mask[y, x] > 0:
-                sx, sy = x + shift[y, x, 0], y + shift[y, x, 1]
-                low_x, high_x = min(low_x, sx), max(high_x, sx)
-                low_y, high_y = min(low_y, sy), max(high_y, sy)
+    low_x, low_y, high_x, high_y = sampled
     if high_x < low_x:
         return 0, 0, 0, 0
-    left = min(max(int(np.floor(low_x)) + x0, 0), width - 1) - 1
-    top = min(max(int(np.floor(low_y)) + y0, 0), height - 1) - 1
-    right = min(max(int(np.floor(high_x)) + x0, 0), width - 1) + 4
-    bottom = min(max(int(np.floor(high_y)) + y0, 0), height - 1) + 4
-    return left, top, right, bottom
+    left, right = (min(max(int(np.floor(x)) + x0, 0), width - 1) for x in (low_x, high_x))
+    top, bottom = (min(max(int(np.floor(y)) + y0, 0), height - 1) for y in (low_y, high_y))
+    return left - 1, top - 1, right + 4, bottom + 4
 
 
 @njit("void(u1[:,:,::1], i8, i8, i8, i8, f4[::1])", nogil=True, cache=True, fastmath=True)

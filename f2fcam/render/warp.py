@@ -8,7 +8,7 @@ mouth and the eyes there is no mesh: what lies there stays where bone carries it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -75,6 +75,7 @@ class Field:
         cavity: weight of the dark mouth cavity.
         opening: 1 + index of the aperture through which no surface is seen, else 0.
         mask: 255 where the output may differ from the target frame.
+        sampled: box of the places within the region that masked pixels sample: low x, low y, high x, high y.
     """
 
     shift: Float32[np.ndarray, "h w 2"]
@@ -85,6 +86,7 @@ class Field:
     opening: UInt8[np.ndarray, "h w"]
     mask: UInt8[np.ndarray, "h w"]
     region: Region
+    sampled: tuple[float, float, float, float]
 
 
 class Warper:
@@ -116,7 +118,8 @@ class Warper:
         for number, aperture in enumerate(apertures, start=1):
             shift = aperture.lower_shift
             x, y = shift or (0.0, 0.0)
-            _fill_opening(number, shift is not None, x, y, field.shift, field.cavity, field.opening)
+            box = _box(aperture.rim, field.region)
+            _fill_opening(number, shift is not None, x, y, *box, field.shift, field.cavity, field.opening)
         cell = max(2, round(face_height / CELLS_PER_FACE))
         membrane = stretch(
             field.shift, field.face, field.opening, cell, MARGIN * face_height / cell - 1.0, self._scratch
@@ -124,8 +127,10 @@ class Warper:
         width = max(3, int(OUTLINE_BLEND * cell) | 1)
         soft = self._scratch.take("soft", field.face.shape)
         cv2.blur(field.face, (width, width), dst=soft, borderType=cv2.BORDER_REPLICATE)
-        _join(membrane, cell, soft, field.face, field.shift, field.gain, field.confidence, field.cavity, field.mask)
-        return field
+        sampled = _join(
+            membrane, cell, soft, field.face, field.shift, field.gain, field.confidence, field.cavity, field.mask
+        )
+        return replace(field, sampled=sampled)
 
     def _field(self, region: Region) -> Field:
         shape = (region[3] - region[1], region[2] - region[0])
@@ -139,6 +144,7 @@ class Warper:
             opening=take("opening", shape, np.uint8),
             mask=take("mask", shape, np.uint8),
             region=region,
+            sampled=(1.0, 1.0, 0.0, 0.0),
         )
 
 
@@ -179,6 +185,15 @@ def vertex_attributes(old, new, triangles, gain, visible, face, textured, out):
             out[i, 2 + channel] = gain[i, channel]
         out[i, 5] = np.float32(1) - textured[i] * (np.float32(1) - trust)
         out[i, 6] = face[i]
+
+
+def _box(rim: Float32[np.ndarray, "k 2"], region: Region) -> tuple[int, int, int, int]:
+    """The region's columns and rows, first and end, that an opening's polygon can cover."""
+    left, top, right, bottom = region
+    low, high = np.floor(rim.min(axis=0)).astype(int) - 1, np.ceil(rim.max(axis=0)).astype(int) + 2
+    x0, x1 = (int(np.clip(x - left, 0, right - left)) for x in (low[0], high[0]))
+    y0, y1 = (int(np.clip(y - top, 0, bottom - top)) for y in (low[1], high[1]))
+    return x0, y0, x1, y1
 
 
 def _draw_openings(apertures: tuple[Aperture, ...], region: Region, out: np.ndarray) -> None:
@@ -249,18 +264,21 @@ def _fill_run(first, end, x, top_x, top_y, low_x, low_y, lower_x, lower_y, is_mo
             cavity[y, x] = missing * rim
 
 
-@njit("void(i8, b1, f8, f8, f4[:,:,::1], f4[:,::1], u1[:,::1])", nogil=True, cache=True, fastmath=True)
-def _fill_opening(number, is_mouth, lower_x, lower_y, shift, cavity, opening):
-    """Displacement behind one opening, column by column: still bone (above) and jaw (below), pulled along at the rim."""
-    height, width = opening.shape
-    for x in range(width):
-        y = 0
-        while y < height:
+@njit("void(i8, b1, f8, f8, i8, i8, i8, i8, f4[:,:,::1], f4[:,::1], u1[:,::1])", nogil=True, cache=True, fastmath=True)
+def _fill_opening(number, is_mouth, lower_x, lower_y, x0, y0, x1, y1, shift, cavity, opening):
+    """Displacement behind one opening, column by column: still bone (above) and jaw (below), pulled along at the rim.
+
+    The opening lies within columns [x0, x1) and rows [y0, y1).
+    """
+    height = opening.shape[0]
+    for x in range(x0, x1):
+        y = y0
+        while y < y1:
             if opening[y, x] != number:
                 y += 1
                 continue
             first = y
-            while y < height and opening[y, x] == number:
+            while y < y1 and opening[y, x] == number:
                 y += 1
             top_x = shift[first - 1, x, 0] if first > 0 else np.float32(0)
             top_y = shift[first - 1, x, 1] if first > 0 else np.float32(0)
@@ -270,13 +288,17 @@ def _fill_opening(number, is_mouth, lower_x, lower_y, shift, cavity, opening):
 
 
 @njit(
-    "void(f4[:,:,::1], i8, f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], u1[:,::1])",
+    "UniTuple(f4, 4)(f4[:,:,::1], i8, f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], u1[:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
 )
 def _join(membrane, cell, soft, face, shift, gain, confidence, cavity, mask):
-    """Blend the exact displacement into the membrane's along the outline, and say which pixels are touched."""
+    """Blend the exact displacement into the membrane's along the outline, and say which pixels are touched.
+
+    Returns the box of the places that these sample: low x, low y, high x, high y; low > high if there are none.
+    """
+    low_x, low_y, high_x, high_y = np.float32(1e9), np.float32(1e9), np.float32(-1e9), np.float32(-1e9)
     rows, columns = membrane.shape[:2]
     inverse, half, one, zero = np.float32(1.0 / cell), np.float32(0.5), np.float32(1), np.float32(0)
     line = np.empty((columns, 2), np.float32)
@@ -306,4 +328,11 @@ def _join(membrane, cell, soft, face, shift, gain, confidence, cavity, mask):
             moved = max(abs(dx), abs(dy)) > np.float32(LEAST_SHIFT_PX)
             tint = max(abs(gain[y, x, 0] - one), abs(gain[y, x, 1] - one), abs(gain[y, x, 2] - one))
             changed = tint > np.float32(1e-3) or k < np.float32(0.999)
-            mask[y, x] = 255 if moved or changed or cavity[y, x] > 0 else 0
+            if moved or changed or cavity[y, x] > 0:
+                mask[y, x] = 255
+                at_x, at_y = np.float32(x) + dx, np.float32(y) + dy
+                low_x, high_x = min(low_x, at_x), max(high_x, at_x)
+                low_y, high_y = min(low_y, at_y), max(high_y, at_y)
+            else:
+                mask[y, x] = 0
+    return low_x, low_y, high_x, high_y
