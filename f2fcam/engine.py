@@ -1,6 +1,6 @@
 """The process that makes pictures: stage threads with newest-wins edges between them, writing into the supervisor's ring.
 
-    capture -> Latest -> track -> Latest -> render -> publish
+    capture -> Latest -> track -> Latest -> render -> Latest -> publish
 
 Each thread works on one frame at a time; a slow stage costs frames, never delay. A device or a file that fails ends the
 process with its reason as a message; a stage that hangs shows in the reports, and the supervisor ends us.
@@ -33,7 +33,7 @@ from f2fcam.ring import Ring, RingFiles
 
 log = logging.getLogger(__name__)
 
-STAGES = ("capture", "track", "render")
+STAGES = ("capture", "track", "render", "publish")
 REPORT_EVERY_S = 0.5
 OLDEST_CAPTURE_NS = 5_000_000_000
 """A driver's capture time farther away than this is not on our clock."""
@@ -44,13 +44,19 @@ STOP_WITHIN_S = 4.0
 
 
 class Output(Protocol):
-    """A finished picture: never the actor's own. `timings` are milliseconds of parts of the stages."""
+    """A finished picture: never the actor's own. `timings` are milliseconds of parts of the stages.
+
+    Its pixels are the pipeline's, until the next `render`.
+    """
 
     @property
     def rgb(self) -> UInt8[np.ndarray, "h w 3"]: ...
 
     @property
     def status(self) -> str: ...
+
+    @property
+    def source_index(self) -> int: ...
 
     @property
     def timings(self) -> dict[str, float]: ...
@@ -128,26 +134,44 @@ class TrackedSlot:
     captured_ns: int = 0
 
 
-class Engine:
-    """The three stage threads over one source and one pipeline.
+@dataclass(slots=True)
+class Picture:
+    """A buffer of the edge from render to publish: a finished picture of one source frame."""
 
-    `publish(output, captured_ns)` takes each finished picture, in the render thread.
+    rgb: UInt8[np.ndarray, "h w 3"] = field(default_factory=lambda: np.empty((0, 0, 3), np.uint8))
+    status: str = ""
+    source_index: int = 0
+    captured_ns: int = 0
+
+    def fill(self, output: Output, captured_ns: int) -> None:
+        """Copy an output: the pipeline makes the next one in the same memory."""
+        if self.rgb.shape != output.rgb.shape:
+            self.rgb = np.empty_like(output.rgb)
+        np.copyto(self.rgb, output.rgb)
+        self.status, self.source_index, self.captured_ns = output.status, output.source_index, captured_ns
+
+
+class Engine:
+    """The four stage threads over one source and one pipeline.
+
+    `publish` takes each finished picture, which is valid until it returns.
     """
 
     def __init__(
         self,
         open_source: Callable[[], FrameSource],
         pipeline: Pipeline,
-        publish: Callable[[Output, int], None],
+        publish: Callable[[Picture], None],
         *,
         every_frame: bool = False,
         loop: bool = True,
         stopped: threading.Event | None = None,
     ) -> None:
-        self._open_source, self._pipeline, self._publish = open_source, pipeline, publish
+        self._open_source, self._pipeline, self._give_out = open_source, pipeline, publish
         self._every_frame, self._loop = every_frame, loop
         self._frames = Latest(FrameSlot() for _ in range(SLOTS))
         self._tracked = Latest(TrackedSlot() for _ in range(SLOTS))
+        self._finished = Latest(Picture() for _ in range(SLOTS))
         self._stopped = stopped or threading.Event()
         self._running, self._recalibrate = threading.Event(), threading.Event()
         self._running.set()
@@ -158,7 +182,7 @@ class Engine:
 
     def run(self) -> None:
         """Work until `stop`, the source's end, or an error, which is raised."""
-        loops = (self._capture, self._track, self._render)
+        loops = (self._capture, self._track, self._render, self._publish)
         threads = [threading.Thread(target=self._guard, args=(f,), name=f.__name__[1:], daemon=True) for f in loops]
         for thread in threads:
             thread.start()
@@ -175,6 +199,7 @@ class Engine:
         self._running.set()
         self._frames.close()
         self._tracked.close()
+        self._finished.close()
 
     def pause(self) -> None:
         """Let go of the source until `resume`."""
@@ -194,7 +219,11 @@ class Engine:
         return {
             "fps": self._rate.per_second(time.monotonic()),
             "stages_ms": self._stages.summary(),
-            "drops": {"capture": self._frames.dropped, "track": self._tracked.dropped},
+            "drops": {
+                "capture": self._frames.dropped,
+                "track": self._tracked.dropped,
+                "render": self._finished.dropped,
+            },
             "busy": {"stage": stage, "seconds": round(seconds, 2)},
             "tracking": self._status,
             **self._pipeline.report(),
@@ -267,16 +296,29 @@ class Engine:
             self._tracked.close()
 
     def _render(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                slot = self._tracked.take()
+                assert slot is not None
+                with self._stages.timed("render"):
+                    output = self._pipeline.render(slot.value)
+                for part in output.timings.keys() - set(STAGES):
+                    self._stages.add(part, output.timings[part])
+                picture = self._finished.borrow()
+                picture.fill(output, slot.captured_ns)
+                self._tracked.give_back(slot)
+                (self._finished.hand_over if self._every_frame else self._finished.put)(picture)
+        finally:
+            self._finished.close()
+
+    def _publish(self) -> None:
         while not self._stopped.is_set():
-            slot = self._tracked.take()
-            assert slot is not None
-            with self._stages.timed("render"):
-                output = self._pipeline.render(slot.value)
-            self._status = output.status
-            for part in output.timings.keys() - set(STAGES):
-                self._stages.add(part, output.timings[part])
-            self._publish(output, slot.captured_ns)
-            self._tracked.give_back(slot)
+            picture = self._finished.take()
+            assert picture is not None
+            self._status = picture.status
+            with self._stages.timed("publish"):
+                self._give_out(picture)
+            self._finished.give_back(picture)
             self._rate.add(time.monotonic())
 
 
@@ -288,15 +330,15 @@ class RingPublisher:
         self._canvas = np.zeros((ring.height, ring.width, 3), np.uint8)
         self.stopped = threading.Event()
 
-    def __call__(self, output: Output, captured_ns: int) -> None:
+    def __call__(self, picture: Picture) -> None:
         """Publish one picture; where every frame counts, wait until it has been sent."""
-        rgb = output.rgb
+        rgb = picture.rgb
         if rgb.shape != self._canvas.shape:
             fit(rgb, self._canvas)
             rgb = self._canvas
         planes = np.frombuffer(self._ring.begin(), np.uint8).reshape(self._ring.height * 3 // 2, self._ring.width)
         i420_from_rgb(rgb, planes)
-        number = self._ring.publish(captured_ns)
+        number = self._ring.publish(picture.captured_ns)
         while self._every_frame and not self._ring.wait_consumed(number, timeout_s=0.5):
             if self.stopped.is_set():
                 return
@@ -354,11 +396,11 @@ def _work(
     publish = RingPublisher(ring, every_frame=setup.every_frame)
     done, ready = threading.Event(), threading.Event()
 
-    def tell_and_publish(output: Output, captured_ns: int) -> None:
+    def tell_and_publish(picture: Picture) -> None:
         if not ready.is_set():  # only now: the first frame may compile kernels for a minute
             ready.set()
             channel.send({"ready": True, "report": engine.report()})
-        publish(output, captured_ns)
+        publish(picture)
 
     engine = Engine(
         lambda: open_source(setup.source),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
 from f2fcam.face.morphable import load_face_model
 from f2fcam.face.rigid import RigidTransform
@@ -19,32 +20,49 @@ from f2fcam.track.neutral import shape_sizes
 
 TargetFrames = Literal["loop", "nearest-pose"]
 Expression = Float32[np.ndarray, " 76"] | None
+Rgb = UInt8[np.ndarray, "h w 3"]
 
 
 class TargetClip:
-    """Reads frames of a profile's clip by row; only the present one is in memory."""
+    """Reads frames of a profile's clip by row; in memory are the present one and, decoded ahead, the likely next one."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.usable: Bool[np.ndarray, " n"] = profile.frames.status == STATUSES["tracked"]
         self._video = profile.open_target()
         self._last: TargetFrame | None = None
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="target")
+        self._ahead: tuple[int, Future[Rgb]] | None = None
 
     def __len__(self) -> int:
         return len(self.profile.frames)
 
     def frame(self, row: int) -> TargetFrame:
         """A row's picture and fit."""
-        if self._last is None or self._last.row != row:
+        last = self._last
+        if last is None or last.row != row:
             frames = self.profile.frames
-            view = TargetView(
-                self._video.frame_at(row).rgb, self.profile.person, frames.performance(row), frames.visible(row)
-            )
-            self._last = TargetFrame(row, int(frames.index[row]), view, bool(self.usable[row]))
-        return self._last
+            view = TargetView(self._picture(row), self.profile.person, frames.performance(row), frames.visible(row))
+            last = self._last = TargetFrame(row, int(frames.index[row]), view, bool(self.usable[row]))
+        return last
+
+    def _picture(self, row: int) -> Rgb:
+        """Of a row; and the one that playing on in the same direction shows next is begun. All decoding is one thread's."""
+        ahead, self._ahead = self._ahead, None
+        future = ahead[1] if ahead is not None and ahead[0] == row else self._decoder.submit(self._decode, row)
+        rgb = future.result()
+        way = -1 if self._last is not None and self._last.row > row else 1
+        following = row + way
+        if 0 <= following < len(self):
+            self._ahead = following, self._decoder.submit(self._decode, following)
+        return rgb
+
+    def _decode(self, row: int) -> Rgb:
+        return self._video.frame_at(row).rgb
 
     def close(self) -> None:
         """Close the file."""
+        self._decoder.shutdown(cancel_futures=True)
         self._video.close()
 
 

@@ -58,7 +58,7 @@ def open_fake_source(uri: str) -> FakeSource:
 class FakeOutput:
     rgb: np.ndarray
     status: str
-    index: int
+    source_index: int
     timings: dict[str, float] = field(default_factory=dict)
 
 

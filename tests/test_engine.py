@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from f2fcam.engine import Engine, EngineSetup, RingPublisher, fit
+from f2fcam.engine import Engine, EngineSetup, Picture, RingPublisher, fit
 from f2fcam.errors import InputError
 from f2fcam.frame import rgb_from_i420
 from f2fcam.ring import Ring, i420_bytes
-from tests.fake_engine import FakeOutput, FakePipeline, FakeSource, index_in, pattern
+from tests.fake_engine import FakePipeline, FakeSource, index_in, pattern
 
 SIZE = (160, 96)
 SETUP = EngineSetup("good", "fake", SIZE, 30.0)
@@ -34,7 +34,7 @@ def test_a_file_through_the_threads_without_drops_equals_one_after_the_other():
     engine = Engine(
         lambda: FakeSource(length=frames),
         FakePipeline(SETUP),
-        lambda output, captured_ns: got.append(output.rgb.copy()),
+        lambda picture: got.append(picture.rgb.copy()),
         every_frame=True,
         loop=False,
     )
@@ -62,8 +62,8 @@ def test_a_slow_stage_costs_frames_not_order():
                 assert tracked.wait_for(lambda: len(begun) > 1 and begun[-2] >= value + 5, WAIT_S)
             return super().render(value)
 
-    def publish(output: FakeOutput, captured_ns: int) -> None:
-        seen.append(output.index)
+    def publish(picture: Picture) -> None:
+        seen.append(picture.source_index)
         if len(seen) == 6:
             engine.stop()
 
@@ -89,7 +89,7 @@ def test_a_file_loops_until_stopped_with_rising_times():
         sources.append(FakeSource(length=10, fps=500.0))
         return sources[-1]
 
-    engine = Engine(open_source, Timed(SETUP), lambda output, captured_ns: None)
+    engine = Engine(open_source, Timed(SETUP), lambda picture: None)
     engine.run()
     assert len(sources) >= 3 and all(source.closed for source in sources)
     assert times == sorted(set(times))
@@ -102,14 +102,14 @@ def test_an_error_in_a_stage_ends_the_engine_with_that_error():
         def render(self, tracked):
             raise ZeroDivisionError
 
-    engine = Engine(lambda: source, Broken(SETUP), lambda output, captured_ns: None)
+    engine = Engine(lambda: source, Broken(SETUP), lambda picture: None)
     with pytest.raises(ZeroDivisionError):
         engine.run()
     assert source.closed
 
 
 def test_an_empty_source_is_refused():
-    engine = Engine(lambda: FakeSource(length=0), FakePipeline(SETUP), lambda output, captured_ns: None)
+    engine = Engine(lambda: FakeSource(length=0), FakePipeline(SETUP), lambda picture: None)
     with pytest.raises(InputError):
         engine.run()
 
@@ -122,7 +122,7 @@ def test_pause_lets_the_source_go_and_resume_takes_it_again():
         opened.append(FakeSource(fps=500.0))
         return opened[-1]
 
-    engine = Engine(open_source, FakePipeline(SETUP), lambda output, captured_ns: published.release())
+    engine = Engine(open_source, FakePipeline(SETUP), lambda picture: published.release())
     thread = run_in_thread(engine)
     assert published.acquire(timeout=WAIT_S)
     engine.pause()
@@ -138,7 +138,7 @@ def test_pause_lets_the_source_go_and_resume_takes_it_again():
 
 def test_recalibration_happens_between_frames():
     pipeline = FakePipeline(SETUP)
-    engine = Engine(lambda: FakeSource(fps=500.0), pipeline, lambda output, captured_ns: None)
+    engine = Engine(lambda: FakeSource(fps=500.0), pipeline, lambda picture: None)
     thread = run_in_thread(engine)
     engine.recalibrate()
     wait_until(lambda: pipeline.recalibrated == 1)
@@ -156,7 +156,7 @@ def test_a_hanging_stage_shows_in_the_report():
             let_go.wait(WAIT_S)
             return super().track(frame)
 
-    engine = Engine(lambda: FakeSource(), Hanging(SETUP), lambda output, captured_ns: None)
+    engine = Engine(lambda: FakeSource(), Hanging(SETUP), lambda picture: None)
     thread = run_in_thread(engine)
     assert hanging.wait(WAIT_S)
     first = engine.report()["busy"]
@@ -173,7 +173,7 @@ def test_publisher_writes_the_picture_into_the_ring():
     publish = RingPublisher(ring)
     picture = bytearray(i420_bytes(*SIZE))
     for index in (5, 40_000):
-        publish(FakeOutput(pattern(index, SIZE), "tracked", index), 123)
+        publish(Picture(pattern(index, SIZE), "tracked", index, 123))
         frame = ring.newest(picture, 0)
         assert frame is not None and frame.captured_ns == 123
         luma = np.frombuffer(picture[: SIZE[0] * SIZE[1]], np.uint8).reshape(SIZE[1], SIZE[0])
@@ -183,7 +183,7 @@ def test_publisher_writes_the_picture_into_the_ring():
 
 def test_other_shapes_are_fitted_with_black_bars():
     ring = Ring.create(*SIZE)
-    RingPublisher(ring)(FakeOutput(np.full((200, 100, 3), 180, np.uint8), "tracked", 0), 0)
+    RingPublisher(ring)(Picture(np.full((200, 100, 3), 180, np.uint8), "tracked"))
     picture = bytearray(i420_bytes(*SIZE))
     assert ring.newest(picture, 0) is not None
     rgb = rgb_from_i420(picture, *SIZE)

@@ -165,7 +165,7 @@ def test_the_live_threads_without_drops_make_the_same_pictures(rendering):
     engine = Engine(
         lambda: VideoFile(enrolled.film(enrolled.ACTOR)),
         pipeline,
-        lambda output, captured_ns: pictures.append(output.rgb.copy()),
+        lambda picture: pictures.append(picture.rgb.copy()),
         every_frame=True,
         loop=False,
     )

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from f2fcam.capture import SourceInfo
-from f2fcam.engine import Engine, Output, fit
+from f2fcam.engine import Engine, Picture, fit
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.frame import Frame, i420_from_rgb
@@ -257,14 +257,14 @@ def run_live(
     rows: list[Row] = []
     statuses: dict[str, int] = defaultdict(int)
 
-    def publish(output: Output, captured_ns: int) -> None:
-        rgb = output.rgb
+    def publish(picture: Picture) -> None:
+        rgb = picture.rgb
         if rgb.shape != canvas.shape:
             fit(rgb, canvas)
             rgb = canvas
         i420_from_rgb(rgb, planes)
-        statuses[output.status] += 1
-        rows.append(Row(getattr(output, "source_index", len(rows)), captured_ns, time.monotonic_ns()))
+        statuses[picture.status] += 1
+        rows.append(Row(picture.source_index, picture.captured_ns, time.monotonic_ns()))
 
     engine = Engine(lambda: Replay(pictures, fps, SETTLING_S + duration_s), pipeline, publish, loop=False)
     try:
