@@ -1,6 +1,6 @@
 """The process that makes pictures: stage threads with newest-wins edges between them, writing into the supervisor's ring.
 
-    capture -> Latest -> track -> Latest -> render -> Latest -> publish
+    capture -> Latest -> track -> Latest -> retouch -> Latest -> render -> Latest -> publish
 
 Each thread works on one frame at a time; a slow stage costs frames, never delay. A device or a file that fails ends the
 process with its reason as a message; a stage that hangs shows in the reports, and the supervisor ends us.
@@ -33,8 +33,10 @@ from f2fcam.ring import Ring, RingFiles
 
 log = logging.getLogger(__name__)
 
-STAGES = ("capture", "track", "render", "publish")
+STAGES = ("capture", "track", "retouch", "render", "publish")
 REPORT_EVERY_S = 0.5
+SWITCH_S = 0.0005
+"""How long a stage may keep the interpreter from another that comes back from a kernel: Python's 5 ms cost a tenth."""
 OLDEST_CAPTURE_NS = 5_000_000_000
 """A driver's capture time farther away than this is not on our clock."""
 CUT_OFF = 0.02
@@ -63,18 +65,22 @@ class Output(Protocol):
 
 
 class Pipeline(Protocol):
-    """Reenactment in two stages, each called from one thread only.
+    """Reenactment in three stages, each called from one thread only.
 
-    What `track` returns is its own: neither the frame's pixels (reused for later frames) nor buffers that the next
-    `track` writes to. `report` is what `status` shows (`faces`, `neutral`, ...), from any thread.
+    What `track` and `retouch` return is its own: neither the frame's pixels (reused for later frames) nor buffers that the
+    next call writes to. `report` is what `status` shows (`faces`, `neutral`, ...), from any thread.
     """
 
     def track(self, frame: Frame) -> Any:
         """The actor's performance in `frame`."""
         ...
 
-    def render(self, tracked: Any) -> Output:
-        """The target with that performance."""
+    def retouch(self, tracked: Any) -> Any:
+        """The target's frame for that performance, its mouth and eyes."""
+        ...
+
+    def render(self, retouched: Any) -> Output:
+        """The picture of it."""
         ...
 
     def recalibrate(self) -> None:
@@ -127,11 +133,15 @@ class FrameSlot:
 
 
 @dataclass(slots=True)
-class TrackedSlot:
-    """A place on the edge from track to render."""
+class ValueSlot:
+    """A place on the edges from track to retouch and on to render."""
 
     value: Any = None
     captured_ns: int = 0
+
+    def fill(self, value: Any, captured_ns: int) -> None:
+        """Keep what a stage returned, which is its own."""
+        self.value, self.captured_ns = value, captured_ns
 
 
 @dataclass(slots=True)
@@ -152,7 +162,7 @@ class Picture:
 
 
 class Engine:
-    """The four stage threads over one source and one pipeline.
+    """The five stage threads over one source and one pipeline.
 
     `publish` takes each finished picture, which is valid until it returns.
     """
@@ -170,8 +180,10 @@ class Engine:
         self._open_source, self._pipeline, self._give_out = open_source, pipeline, publish
         self._every_frame, self._loop = every_frame, loop
         self._frames = Latest(FrameSlot() for _ in range(SLOTS))
-        self._tracked = Latest(TrackedSlot() for _ in range(SLOTS))
+        self._tracked = Latest(ValueSlot() for _ in range(SLOTS))
+        self._retouched = Latest(ValueSlot() for _ in range(SLOTS))
         self._finished = Latest(Picture() for _ in range(SLOTS))
+        self._edges: list[Latest[Any]] = [self._frames, self._tracked, self._retouched, self._finished]
         self._stopped = stopped or threading.Event()
         self._running, self._recalibrate = threading.Event(), threading.Event()
         self._running.set()
@@ -182,7 +194,8 @@ class Engine:
 
     def run(self) -> None:
         """Work until `stop`, the source's end, or an error, which is raised."""
-        loops = (self._capture, self._track, self._render, self._publish)
+        sys.setswitchinterval(SWITCH_S)
+        loops = (self._capture, self._track, self._retouch, self._render, self._publish)
         threads = [threading.Thread(target=self._guard, args=(f,), name=f.__name__[1:], daemon=True) for f in loops]
         for thread in threads:
             thread.start()
@@ -197,9 +210,8 @@ class Engine:
         """End the threads after their current frame."""
         self._stopped.set()
         self._running.set()
-        self._frames.close()
-        self._tracked.close()
-        self._finished.close()
+        for edge in self._edges:
+            edge.close()
 
     def pause(self) -> None:
         """Let go of the source until `resume`."""
@@ -219,11 +231,7 @@ class Engine:
         return {
             "fps": self._rate.per_second(time.monotonic()),
             "stages_ms": self._stages.summary(),
-            "drops": {
-                "capture": self._frames.dropped,
-                "track": self._tracked.dropped,
-                "render": self._finished.dropped,
-            },
+            "drops": {stage: edge.dropped for stage, edge in zip(STAGES, self._edges, strict=False)},
             "busy": {"stage": stage, "seconds": round(seconds, 2)},
             "tracking": self._status,
             **self._pipeline.report(),
@@ -278,38 +286,40 @@ class Engine:
         (self._frames.hand_over if self._every_frame else self._frames.put)(slot)
 
     def _track(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                slot = self._frames.take()
-                assert slot is not None
-                if self._recalibrate.is_set():
-                    self._recalibrate.clear()
-                    self._pipeline.recalibrate()
-                with self._stages.timed("track"):
-                    value = self._pipeline.track(Frame(slot.pixels, slot.index, slot.timestamp_ns))
-                captured_ns = slot.captured_ns
-                self._frames.give_back(slot)
-                out = self._tracked.borrow()
-                out.value, out.captured_ns = value, captured_ns
-                (self._tracked.hand_over if self._every_frame else self._tracked.put)(out)
-        finally:
-            self._tracked.close()
+        self._work("track", self._frames, self._tracked_of, self._tracked)
+
+    def _tracked_of(self, slot: FrameSlot) -> Any:
+        if self._recalibrate.is_set():
+            self._recalibrate.clear()
+            self._pipeline.recalibrate()
+        return self._pipeline.track(Frame(slot.pixels, slot.index, slot.timestamp_ns))
+
+    def _retouch(self) -> None:
+        self._work("retouch", self._tracked, lambda slot: self._pipeline.retouch(slot.value), self._retouched)
 
     def _render(self) -> None:
+        self._work("render", self._retouched, self._rendered_of, self._finished)
+
+    def _rendered_of(self, slot: ValueSlot) -> Output:
+        output = self._pipeline.render(slot.value)
+        for part in output.timings.keys() - set(STAGES):
+            self._stages.add(part, output.timings[part])
+        return output
+
+    def _work(self, stage: str, before: Latest[Any], work: Callable[[Any], Any], after: Latest[Any]) -> None:
+        """Take what the stage before has put, and put what comes of it."""
         try:
             while not self._stopped.is_set():
-                slot = self._tracked.take()
+                slot = before.take()
                 assert slot is not None
-                with self._stages.timed("render"):
-                    output = self._pipeline.render(slot.value)
-                for part in output.timings.keys() - set(STAGES):
-                    self._stages.add(part, output.timings[part])
-                picture = self._finished.borrow()
-                picture.fill(output, slot.captured_ns)
-                self._tracked.give_back(slot)
-                (self._finished.hand_over if self._every_frame else self._finished.put)(picture)
+                with self._stages.timed(stage):
+                    made = work(slot)
+                out = after.borrow()
+                out.fill(made, slot.captured_ns)
+                before.give_back(slot)
+                (after.hand_over if self._every_frame else after.put)(out)
         finally:
-            self._finished.close()
+            after.close()
 
     def _publish(self) -> None:
         while not self._stopped.is_set():

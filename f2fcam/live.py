@@ -14,11 +14,12 @@ from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.face.state import Person
 from f2fcam.frame import Frame
 from f2fcam.learner import Learner, Remembering
+from f2fcam.mouth.retouch import RetouchState
 from f2fcam.profile import STATUSES, Profile
 from f2fcam.profile_store import open_profile
-from f2fcam.reenact import ActorWorkspace, Output, RenderState, RenderWorkspace, act, show
+from f2fcam.reenact import ActorWorkspace, Output, RenderWorkspace, Retouched, act, draw, retouch
 from f2fcam.remembered import recall, remember, remembered_file
-from f2fcam.render.shade import Appearance
+from f2fcam.render.shade import Appearance, LightState
 from f2fcam.source_person import nobody
 from f2fcam.target_clip import TargetClip, TargetFrames, playback_of
 from f2fcam.track.actor import Acted, ActorState, make_actor, relaxed_actor
@@ -27,7 +28,7 @@ from f2fcam.track.landmarks import LandmarkDetector, MediaPipeDetector
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """What goes from the tracking thread to the rendering one: nothing of the actor's picture."""
+    """What goes from the tracking thread to the next: nothing of the actor's picture."""
 
     acted: Acted
     timings: dict[str, float]
@@ -61,7 +62,7 @@ class LivePipeline:
         self._known = person
         self._source: ActorWorkspace | None = None
         self._learner: Learner | None = None
-        self._acting, self._showing = ActorState(), RenderState()
+        self._acting, self._openings, self._light = ActorState(), RetouchState(), LightState()
         self._render = RenderWorkspace(self._model, profile, appearance)
         self._learn_at_once, self._remembered = learn_at_once, remembered
         self._first_ns: int | None = None
@@ -76,14 +77,19 @@ class LivePipeline:
             self._learner.watch(frame, landmarks, fit.performance.expression)
         return Tracked(acted, timings)
 
-    def render(self, tracked: Tracked) -> Output:
-        """The target's next frame with that performance."""
+    def retouch(self, tracked: Tracked) -> Retouched:
+        """The target's next frame, with the mouth and eyes of that performance."""
         acted = tracked.acted
         self._first_ns = acted.timestamp_ns if self._first_ns is None else self._first_ns
         row = self._playback.row(
             (acted.timestamp_ns - self._first_ns) * 1e-9, acted.pose, acted.source, acted.expression
         )
-        self._showing, output = show(self._showing, acted, self._clip.frame(row), self._render, tracked.timings)
+        self._openings, retouched = retouch(self._openings, acted, self._clip.frame(row), self._render, tracked.timings)
+        return retouched
+
+    def render(self, retouched: Retouched) -> Output:
+        """The picture of it."""
+        self._light, output = draw(self._light, retouched, self._render)
         return output
 
     def recalibrate(self) -> None:

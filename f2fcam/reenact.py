@@ -1,16 +1,18 @@
 """One frame through all stages: the line of the way of a frame, pure over explicit state; no threads, no devices.
 
     landmarks -> track -> transfer   (`act`, once per source picture)
-    mouth + eyes -> render           (`show`, once per output picture)
+    mouth + eyes                     (`retouch`, once per output picture)
+    render                           (`draw`, after it)
 
-`step` is both. The engine runs the two halves in two threads, `render` runs them over a file, tests over a synthetic
-person. The actor's own picture never reaches the output: `show` sees the target's frame and an expression, nothing else.
+`show` is the last two, `step` all of it. The engine runs the three parts in three threads, `render` runs them over a file,
+tests over a synthetic person. The actor's own picture never reaches the output: `retouch` and `draw` see the target's frame
+and an expression, nothing else.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -176,6 +178,29 @@ def act(state: ActorState, frame: Frame, workspace: ActorWorkspace) -> tuple[Act
     return state, acted, {"landmarks": (found - start) * 1e3, "track": (done - found) * 1e3}
 
 
+@dataclass(frozen=True, slots=True)
+class Retouched:
+    """What is to be drawn; owns its arrays.
+
+    Attributes:
+        expression: what the target shows; None: its frame stays untouched.
+        tint: how its skin's colours change (`Complexion.log_gain`). patches: mouth and eyes.
+        timings: milliseconds per stage so far.
+    """
+
+    acted: Acted
+    target: TargetFrame
+    expression: Float32[np.ndarray, " 76"] | None
+    tint: Float32[np.ndarray, "m 3"] | None
+    patches: tuple[Patch, ...]
+    timings: dict[str, float]
+
+    @property
+    def time_s(self) -> float:
+        """Of the source picture."""
+        return self.acted.timestamp_ns * 1e-9
+
+
 def show(
     state: RenderState,
     acted: Acted,
@@ -184,37 +209,53 @@ def show(
     timings: dict[str, float] | None = None,
 ) -> tuple[RenderState, Output]:
     """The target's frame with the actor's expression, as far as `acted.strength` goes; untouched where it has no good fit."""
-    start = retouched = time.perf_counter()
+    openings, retouched = retouch(state.retouch, acted, target, workspace, timings)
+    light, output = draw(state.light, retouched, workspace)
+    return RenderState(openings, light), output
+
+
+def retouch(
+    state: RetouchState,
+    acted: Acted,
+    target: TargetFrame,
+    workspace: RenderWorkspace,
+    timings: dict[str, float] | None = None,
+) -> tuple[RetouchState, Retouched]:
+    """The expression that the target's frame is to show, with its mouth and eyes."""
+    start = time.perf_counter()
     times = dict(timings or {}) | {"mouth": 0.0}
-    own = target.view.performance.expression
-    height, width = target.view.rgb.shape[:2]
-    mask = workspace.mask((height, width))
-    time_s = acted.timestamp_ns * 1e-9
     if acted.expression is None or acted.strength < LEAST_STRENGTH or not target.usable:
-        expression, rgb = own, target.view.rgb
-        state = replace(state, light=LightState())
+        return state, Retouched(acted, target, None, None, (), times)
+    own = target.view.performance.expression
+    change = np.float32(acted.strength) * (acted.expression - own)
+    expression = own + change + workspace.shortfall @ change
+    tint, patches = None, ()
+    if workspace.complexion is not None:
+        tint = workspace.complexion.log_gain(target.row, own, expression, workspace.memory.motion(own, expression))
+    if workspace.retoucher is not None:
+        displayed = Displayed(target.row, target.view.rgb, target.view.performance, tint)
+        state, patches = workspace.retoucher.retouch(state, displayed, expression, acted.timestamp_ns * 1e-9)
+    times["mouth"] = (time.perf_counter() - start) * 1e3
+    return state, Retouched(acted, target, expression, tint, patches, times)
+
+
+def draw(state: LightState, retouched: Retouched, workspace: RenderWorkspace) -> tuple[LightState, Output]:
+    """The output picture."""
+    start = time.perf_counter()
+    acted, target, expression = retouched.acted, retouched.target, retouched.expression
+    mask = workspace.mask(target.view.rgb.shape[:2])
+    if expression is None:
+        state, rgb, expression = LightState(), target.view.rgb, target.view.performance.expression
     else:
-        change = np.float32(acted.strength) * (acted.expression - own)
-        expression = own + change + workspace.shortfall @ change
-        patches: tuple[Patch, ...] = ()
-        tint = None
-        if workspace.complexion is not None:
-            moved = workspace.memory.motion(own, expression)
-            tint = workspace.complexion.log_gain(target.row, own, expression, moved)
-        if workspace.retoucher is not None:
-            displayed = Displayed(target.row, target.view.rgb, target.view.performance, tint)
-            retouch, patches = workspace.retoucher.retouch(state.retouch, displayed, expression, time_s)
-            state = replace(state, retouch=retouch)
-        retouched = time.perf_counter()
-        times["mouth"] = (retouched - start) * 1e3
-        share = state.light.share(target.row, time_s)
+        share = state.share(target.row, retouched.time_s)
         rendered = rendering.render_frame(
-            target.view, expression, workspace.memory, patches, workspace.appearance, state.light.gain, share, tint
-        )
-        state = replace(state, light=LightState(rendered.light, target.row, time_s))
+            target.view, expression, workspace.memory, retouched.patches, workspace.appearance, state.gain, share,
+            retouched.tint,
+        )  # fmt: skip
+        state = LightState(rendered.light, target.row, retouched.time_s)
         x0, y0, x1, y1 = rendered.region
         mask[y0:y1, x0:x1] = rendered.mask
         rgb = rendered.rgb
-    times["render"] = (time.perf_counter() - retouched) * 1e3
+    times = retouched.timings | {"render": (time.perf_counter() - start) * 1e3}
     status: Status = acted.status if target.usable else "idle"
     return state, Output(rgb, mask, status, acted.index, target.index, acted.timestamp_ns, expression, times)

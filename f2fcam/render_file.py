@@ -111,7 +111,7 @@ def _render(
     report = progress.stage("Rendering")
     frames: list[dict[str, Any]] = []
     for frame in video:
-        shown = pipeline.render(pipeline.track(frame))
+        shown = pipeline.render(pipeline.retouch(pipeline.track(frame)))
         if on_output is not None:
             on_output(shown)
         rgb = shown.rgb.copy()

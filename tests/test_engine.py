@@ -29,7 +29,7 @@ def run_in_thread(engine: Engine) -> threading.Thread:
 def test_a_file_through_the_threads_without_drops_equals_one_after_the_other():
     frames = 120
     source, pipeline = FakeSource(length=frames), FakePipeline(SETUP)
-    expected = [pipeline.render(pipeline.track(frame)).rgb for frame in iter(source.read, None)]
+    expected = [pipeline.render(pipeline.retouch(pipeline.track(frame))).rgb for frame in iter(source.read, None)]
     got: list[np.ndarray] = []
     engine = Engine(
         lambda: FakeSource(length=frames),

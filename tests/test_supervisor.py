@@ -164,7 +164,7 @@ def test_placeholder_first_then_the_engine_and_a_clean_end(monkeypatch: pytest.M
         assert status["state"] == "running" and status["profile"] == "good" and status["faces"] == 1
         assert status["tracking"] == "tracked" and status["restarts"] == 0 and status["device"] == "plan"
         assert status["latency_ms"]["p50"] > 0 and status["badge"] == "AI MODIFIED"
-        assert set(status["stages_ms"]) == {"capture", "track", "render", "publish"}
+        assert set(status["stages_ms"]) == {"capture", "track", "retouch", "render", "publish"}
 
     code, watcher = play(monkeypatch, plan)
     assert code == 0 and watcher.done and watcher.closed
