@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 
 STAGES = ("capture", "track", "retouch", "render", "publish")
 REPORT_EVERY_S = 0.5
-SWITCH_S = 0.0005
-"""How long a stage may keep the interpreter from another that comes back from a kernel: Python's 5 ms cost a tenth."""
 OLDEST_CAPTURE_NS = 5_000_000_000
 """A driver's capture time farther away than this is not on our clock."""
 CUT_OFF = 0.02
@@ -194,7 +192,6 @@ class Engine:
 
     def run(self) -> None:
         """Work until `stop`, the source's end, or an error, which is raised."""
-        sys.setswitchinterval(SWITCH_S)
         loops = (self._capture, self._track, self._retouch, self._render, self._publish)
         threads = [threading.Thread(target=self._guard, args=(f,), name=f.__name__[1:], daemon=True) for f in loops]
         for thread in threads:
