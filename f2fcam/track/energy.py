@@ -69,7 +69,7 @@ def encode_with_slope(linear):
         root = linear ** kind(1 / 2.4)
         return kind(1.055) * root - kind(0.055), kind(1.055 / 2.4) * root / linear
     place = linear * kind(CURVE_STEPS)
-    piece = int(place)
+    piece = min(max(int(place), 0), CURVE_STEPS - 1)  # a fit that diverges is not a number
     start = kind(_CURVE[piece])
     rise = kind(_CURVE[piece + 1]) - start
     return start + (place - kind(piece)) * rise, rise * kind(CURVE_STEPS)
