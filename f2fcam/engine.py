@@ -198,8 +198,9 @@ class Engine:
             thread.start()
         while any(thread.is_alive() for thread in threads) and not self._stopped.is_set():
             threads[-1].join(0.2)
+        deadline = time.monotonic() + STOP_WITHIN_S
         for thread in threads:
-            thread.join(STOP_WITHIN_S)
+            thread.join(max(deadline - time.monotonic(), 0.0))
         if self._error is not None:
             raise self._error
 

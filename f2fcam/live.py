@@ -1,4 +1,4 @@
-"""Reenactment frame by frame, as the engine and `render` run it: the two halves of `reenact.step` over a profile.
+"""Reenactment frame by frame, as the engine and `render` run it: the three parts of `reenact.step` over a profile.
 
 An actor who is not known acts with the mean face at first, and is learnt meanwhile.
 """

@@ -294,6 +294,17 @@ def test_status_is_laid_out_for_people(capsys: pytest.CaptureFixture[str]):
     }  # fmt: skip
     console.out.print(status_table(facts))
     shown = capsys.readouterr().out
-    for text in ("running", "alice", "F2F Camera", "1280", "AI MODIFIED", "30.0", "41", "the engine was killed", "9.1"):
+    for text in (
+        "running",
+        "alice",
+        "F2F Camera",
+        "1280",
+        "AI MODIFIED",
+        "30.0",
+        "41",
+        "the engine was killed",
+        "9.1",
+        "3 before mouth and eyes",
+    ):
         assert text in shown
     assert "{" not in shown and "None" not in shown

@@ -45,25 +45,30 @@ def test_a_file_through_the_threads_without_drops_equals_one_after_the_other():
 
 
 def test_a_slow_stage_costs_frames_not_order():
-    """The renderer waits until the tracker is far ahead; what it gets next is the newest."""
+    """The renderer waits until the stage before it is far ahead; what it gets next is the newest."""
     seen: list[int] = []
-    tracked = threading.Condition()
+    retouched = threading.Condition()
     begun: list[int] = []
 
     class Slow(FakePipeline):
-        def track(self, frame):
-            with tracked:
-                begun.append(frame.index)
-                tracked.notify_all()
-            return super().track(frame)
+        def retouch(self, tracked):
+            with retouched:
+                begun.append(tracked)
+                retouched.notify_all()
+            return super().retouch(tracked)
 
         def render(self, value):
-            with tracked:  # of two frames far ahead the first one has been handed on, not only begun
-                assert tracked.wait_for(lambda: len(begun) > 1 and begun[-2] >= value + 5, WAIT_S)
+            def ahead() -> bool:  # of two frames far ahead the first one has been handed on, not only begun
+                return len(seen) == 6 or (len(begun) > 1 and begun[-2] >= value + 5)
+
+            with retouched:
+                assert retouched.wait_for(ahead, WAIT_S)
             return super().render(value)
 
     def publish(picture: Picture) -> None:
-        seen.append(picture.source_index)
+        with retouched:
+            seen.append(picture.source_index)
+            retouched.notify_all()
         if len(seen) == 6:
             engine.stop()
 

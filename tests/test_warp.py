@@ -76,6 +76,9 @@ def test_nothing_moves_beyond_the_declared_mask(way: tuple[int, int]) -> None:
     far = (x < low[0] - reach) | (x > high[0] + reach) | (y < low[1] - reach) | (y > high[1] + NECK_REACH * reach)
     assert field.mask.any()
     assert not field.mask[far].any()
+    row, column = np.nonzero(field.mask)
+    sampled = np.stack([column, row], axis=1) + field.shift[row, column]
+    np.testing.assert_allclose(field.sampled, [*sampled.min(axis=0), *sampled.max(axis=0)], atol=1e-3)
     untouched = field.mask == 0
     assert np.abs(field.shift[untouched]).max() <= 1 / 128
     assert (field.confidence[untouched] > 0.99).all()

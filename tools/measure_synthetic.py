@@ -69,8 +69,8 @@ def main() -> None:
 def measured(number: int, seconds: float) -> dict[str, float]:
     """Mean mouth error in mm of the output and of the unmodified target frames, their ratio, and what of it is constant.
 
-    The constant part comes of bundling the two halves apart: one face, two relaxed expressions. Along the view, which is what
-    one camera knows least of, the error is given for itself.
+    The constant part comes of bundling the two halves apart: one face, two relaxed expressions. What changes along the face's
+    own axis, which one camera before it knows least of, is given for itself.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -116,8 +116,8 @@ def measured(number: int, seconds: float) -> dict[str, float]:
         "ratio": _length(apart) / plain,
         "offset_mm": _length(offset),
         "ratio_without_offset": _length(apart - offset) / plain,
-        "ratio_across_the_view": _length(apart[..., :2]) / _length(np.array(unmodified)[..., :2]),
-        "error_along_the_view_mm": float(np.sqrt(((apart - offset)[..., 2] ** 2).mean())),
+        "ratio_in_the_frontal_plane": _length(apart[..., :2]) / _length(np.array(unmodified)[..., :2]),
+        "error_along_the_face_mm": float(np.sqrt(((apart - offset)[..., 2] ** 2).mean())),
         **detector,
     }
 

@@ -97,7 +97,13 @@ def _size(size: Any) -> str:
 
 def _after(drops: dict[str, int]) -> list[tuple[str, int]]:
     """Pictures that no stage took, by the stage that was not ready for them."""
-    waiting = {"capture": "tracking", "track": "rendering", "output": "sending"}
+    waiting = {
+        "capture": "tracking",
+        "track": "mouth and eyes",
+        "retouch": "rendering",
+        "render": "publishing",
+        "output": "sending",
+    }
     return [(waiting.get(stage, stage), count) for stage, count in drops.items()]
 
 

@@ -56,7 +56,7 @@ class Photometric:
 
 
 CURVE_STEPS = 2048
-"""Pieces of the encoding curve up to white; a straight piece is off by a thousandth of a grey level at most."""
+"""Pieces of the encoding curve up to white; a straight piece is off by a fiftieth of a grey level at most."""
 _LINEAR = np.arange(CURVE_STEPS + 1) / CURVE_STEPS
 _CURVE = np.where(_LINEAR <= 0.0031308, 12.92 * _LINEAR, 1.055 * _LINEAR ** (1 / 2.4) - 0.055)
 

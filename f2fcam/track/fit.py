@@ -119,7 +119,7 @@ def face_pyramid(
     low, high = xy.min(axis=0), xy.max(axis=0)
     margin = 0.2 * (high - low).max()
     width = max(float((high - low).max()) * 0.8, 1.0)
-    whole = max(int(width / max(face_px)), 1)
+    whole = max(min(int(width / max(face_px)), min(intrinsics.width, intrinsics.height) // 8), 1)
     x0, y0 = np.maximum(np.floor(low - margin), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(high + margin), [intrinsics.width, intrinsics.height]).astype(int)
     least = 8 * whole
@@ -354,6 +354,8 @@ class FrameFitter:
             self._solver = BoundedSolver(self._rough_normal(diagonal, rotation), _BOUNDED)
         lower = -state.expression.astype(np.float64)
         step = self._solver.solve(gradient, lower, lower + UPPER_BOUND)
+        if not np.isfinite(step).all():
+            raise np.linalg.LinAlgError("the step is not finite")
         along = step.astype(np.float32)
         curvature = float(diagonal @ step**2) + float(np.square(jacobian @ along[: LIGHT.start]).sum())
         if color > 0:
@@ -420,7 +422,9 @@ class FrameFitter:
         seen = self._photometric.weight > 0
         points = state.camera_from_model.apply(self._landmark_points(state.expression))
         residual = energy.landmark_residuals(points, self._targets(landmarks, level), level.intrinsics)
-        finite = np.isfinite(state.expression).all() and np.isfinite(state.camera_from_model.translation).all()
+        finite = all(
+            np.isfinite(x).all() for x in (state.expression, state.camera_from_model.translation, state.lighting)
+        )
         return Fit(
             state,
             "converged" if finite else "diverged",
