@@ -308,6 +308,7 @@ class Engine:
         """Take what the stage before has put, and put what comes of it."""
         try:
             while not self._stopped.is_set():
+                after.wait_taken()
                 slot = before.take()
                 assert slot is not None
                 with self._stages.timed(stage):

@@ -58,6 +58,11 @@ class Latest(Generic[T]):
             self._waiting = [slot]
             self._changed.notify_all()
 
+    def wait_taken(self) -> None:
+        """Wait until nothing is waiting to be taken: what is made sooner would only be dropped."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting or self._closed)
+
     def take(self, timeout_s: float | None = None) -> T | None:
         """The newest slot, to be given back; waits for one. None after `timeout_s`; `Closed` at the stream's end."""
         with self._changed:

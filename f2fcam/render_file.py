@@ -24,6 +24,7 @@ from f2fcam.publish.video import VideoWriter
 from f2fcam.reenact import Output
 from f2fcam.render.shade import Appearance
 from f2fcam.source_person import estimate_source
+from f2fcam.source_side import Casting, SourceSide
 from f2fcam.target_clip import TargetFrames
 from f2fcam.track.bundle import BundleConfig
 from f2fcam.track.landmarks import FakeDetector, LandmarkDetector, MediaPipeDetector
@@ -77,10 +78,9 @@ def render_video(
                 person = estimate_source(model, seen, source.name, bundling=bundling, progress=learning).person
                 detector = FakeDetector([s.landmarks for s in seen.seen])
                 video.rewind()
-            pipeline = LivePipeline(
-                profile, model=model, detector=detector, person=person, target_frames=target_frames,
-                appearance=appearance, learn_at_once=True,
-            )  # fmt: skip
+            casting = Casting.of(profile, actor=person, learn_at_once=True)
+            actor = SourceSide(model, detector or MediaPipeDetector(), casting)
+            pipeline = LivePipeline(profile, actor, model=model, target_frames=target_frames, appearance=appearance)
             try:
                 frames = _render(video, pipeline, writer, progress, on_output)
             finally:

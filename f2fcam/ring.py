@@ -78,7 +78,7 @@ class Ring:
         if width % 2 or height % 2 or width <= 0 or height <= 0:
             raise ValueError(f"I420 needs even sides, got {width}x{height}")
         stride = -(-i420_bytes(width, height) // PAGE) * PAGE
-        memory = _anonymous_file(PAGE + SLOTS * stride)
+        memory = anonymous_file(PAGE + SLOTS * stride)
         with mmap.mmap(memory, PAGE) as head:
             words = memoryview(head).cast("Q")
             words[0], words[1], words[2] = MAGIC, width, height
@@ -153,9 +153,10 @@ class Ring:
                 os.close(descriptor)
 
 
-def _anonymous_file(size: int) -> int:
+def anonymous_file(size: int) -> int:
+    """Descriptor of memory without a name, for children to inherit."""
     if hasattr(os, "memfd_create"):
-        memory = os.memfd_create("f2fcam-ring", os.MFD_CLOEXEC)
+        memory = os.memfd_create("f2fcam", os.MFD_CLOEXEC)
     else:  # macOS
         with tempfile.TemporaryFile() as file:
             memory = os.dup(file.fileno())

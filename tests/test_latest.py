@@ -126,3 +126,16 @@ def test_closing_frees_a_writer_that_waits():
     latest.close()
     writer.join(WAIT_S)
     assert not writer.is_alive()
+
+
+def test_a_writer_can_wait_until_the_reader_has_taken():
+    edge = Latest([[0], [1], [2]])
+    edge.wait_taken()
+    edge.put(edge.borrow())
+    passed = threading.Event()
+    waiter = threading.Thread(target=lambda: (edge.wait_taken(), passed.set()))
+    waiter.start()
+    assert not passed.wait(0.05)
+    edge.take()
+    waiter.join(5)
+    assert passed.is_set()

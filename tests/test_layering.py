@@ -32,6 +32,8 @@ LAYERS = (
         "enrolled_complexion",
         "enrolled_pictures",
         "learner",
+        "source_side",
+        "source_process",
         "live",
         "render_file",
         "enroll",

@@ -374,3 +374,24 @@ def test_ten_minutes_of_a_real_clip_have_no_jump(clips: Path, name: str, seconds
         if 0 <= back < len(times):
             assert ruler(row, back)[0] <= limit[0], row
     assert cuts or len(turns) >= 4
+
+
+def test_what_was_expected_is_shown_when_it_is_due_within_half_a_frame():
+    playback = Playback.to_and_fro(np.arange(50) / 25)
+    loop, exact = Loop(playback), Loop(playback)
+    rng = np.random.default_rng(0)
+    times, hits = np.cumsum(rng.uniform(0.05, 0.09, 200)), 0
+    for time_s in times:
+        expected, row, due = loop._expected, loop.row(time_s), exact.row(time_s)
+        hits += expected == row
+        assert abs(row - due) <= 1
+        loop.expected()
+    assert hits > 150
+
+
+def test_at_an_even_rate_the_expected_row_is_the_due_one():
+    playback = Playback.to_and_fro(np.arange(50) / 25)
+    loop, exact = Loop(playback), Loop(playback)
+    for k in range(120):
+        assert loop.row(k / 30) == exact.row(k / 30)
+        loop.expected()

@@ -16,6 +16,7 @@ from f2fcam.face.morphable import load_face_model
 from f2fcam.live import LivePipeline
 from f2fcam.render_file import RenderedVideo, render_video
 from f2fcam.source_person import estimate_source
+from f2fcam.source_side import Casting, SourceSide
 from f2fcam.target_clip import TargetClip, playback_of
 from f2fcam.track.landmarks import FakeDetector, MediaPipeDetector
 from f2fcam.track.neutral import lip_gap
@@ -160,7 +161,9 @@ def test_the_live_threads_without_drops_make_the_same_pictures(rendering):
         seen = scan(film, detector)
         detector.close()
     actor = estimate_source(model, seen, "film", bundling=enrolled.QUICK).person
-    pipeline = LivePipeline(enrolled.profile(), model=model, person=actor)
+    profile = enrolled.profile()
+    casting = Casting.of(profile, actor=actor)
+    pipeline = LivePipeline(profile, SourceSide(model, MediaPipeDetector(), casting), model=model)
     pictures: list[np.ndarray] = []
     engine = Engine(
         lambda: VideoFile(enrolled.film(enrolled.ACTOR)),

@@ -6,12 +6,14 @@ how old they are when they do.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ from f2fcam.reenact import ActorWorkspace, RenderState, RenderWorkspace, act, sh
 from f2fcam.render import view
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.source_person import nobody
+from f2fcam.source_process import SourceProcess
+from f2fcam.source_side import Casting
 from f2fcam.target_clip import TargetClip, TargetFrame, playback_of
 from f2fcam.track import actor as acting
 from f2fcam.track.actor import ActorState, make_actor
@@ -251,7 +255,8 @@ def run_live(
     """The engine's own threads over `pictures` at `fps`, publishing I420 of `size` into memory."""
     height, width = pictures[0].shape[:2]
     person = nobody(Intrinsics.guess(width, height))
-    pipeline = LivePipeline(profile, model=model, person=person)
+    tracker = SourceProcess(Casting.of(profile, actor=person), Path(os.devnull))
+    pipeline = LivePipeline(profile, tracker, model=model)
     canvas = np.zeros((size[1], size[0], 3), np.uint8)
     planes = np.empty((size[1] * 3 // 2, size[0]), np.uint8)
     rows: list[Row] = []

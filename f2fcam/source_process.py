@@ -1,0 +1,159 @@
+"""The actor's side in a process of its own: tracking and rendering then share no interpreter, and each has a core.
+
+The parent writes the source picture into memory that both map, asks for one performance and waits for the answer, which
+holds none of the picture: the process that makes the output never computes on the actor's pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import os
+import socket
+import sys
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from f2fcam.channel import Child, die_with_parent, from_parent
+from f2fcam.control import error_from, error_message
+from f2fcam.errors import F2FError
+from f2fcam.frame import Frame
+from f2fcam.ring import anonymous_file
+from f2fcam.source_side import Casting, SourceSide, Tracked
+
+log = logging.getLogger(__name__)
+
+COMMAND = [sys.executable, "-m", "f2fcam.source_process"]
+CLOSE_WITHIN_S = 2.0
+"""A tracker that has not ended by then is killed."""
+
+
+class SourceProcess:
+    """`Source` in a process that lives as long as this object; a broken one raises from `track`.
+
+    `log_file` gets what it prints.
+    """
+
+    def __init__(self, casting: Casting, log_file: Path, command: list[str] | None = None) -> None:
+        ours, theirs = socket.socketpair()
+        self._memory = anonymous_file(mmap.PAGESIZE)
+        self._map = mmap.mmap(self._memory, mmap.PAGESIZE)
+        with theirs:
+            files = (theirs.fileno(), self._memory)
+            setup = {"connection": files[0], "memory": files[1]}
+            self._child = Child(command or COMMAND, setup, files, log_file)
+        self._connection = Connection(ours.detach())
+        self._report: dict[str, Any] = {"faces": 0, "actor": "starting"}
+        self._recalibrate = False
+        with contextlib.suppress(OSError):  # it has ended already: `track` tells
+            self._connection.send(casting)
+
+    @property
+    def pid(self) -> int:
+        """The tracker's process number."""
+        return self._child.pid
+
+    def track(self, frame: Frame) -> Tracked:
+        """The actor's performance in `frame`; F2FError as the tracker raised it, RuntimeError when it has ended."""
+        self._lay_out(frame.rgb)
+        try:
+            self._connection.send((frame.rgb.shape, frame.index, frame.timestamp_ns, self._recalibrate))
+            self._recalibrate = False
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._child.wait(CLOSE_WITHIN_S)
+            raise RuntimeError(f"the tracker ended ({self._child.ended() or 'it closed its end'})") from error
+        if "error" in answer:
+            raise error_from(answer)
+        self._report = answer["report"]
+        return answer["tracked"]
+
+    def recalibrate(self) -> None:
+        """Take the actor's relaxed face anew, with the next frame."""
+        self._recalibrate = True
+
+    def report(self) -> dict[str, Any]:
+        """What the tracker said with its last answer."""
+        return self._report
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        if not self._child.wait(CLOSE_WITHIN_S):
+            log.warning("the tracker did not end by itself")
+        self._child.close(stacks=False)
+        self._map.close()
+        os.close(self._memory)
+
+    def _lay_out(self, rgb: np.ndarray) -> None:
+        """The picture into the shared memory, which grows with the largest one."""
+        if rgb.nbytes > len(self._map):
+            self._map.close()
+            os.truncate(self._memory, rgb.nbytes)
+            self._map = mmap.mmap(self._memory, rgb.nbytes)
+        np.copyto(np.frombuffer(self._map, np.uint8, rgb.nbytes).reshape(rgb.shape), rgb)
+
+
+def main() -> int:
+    """Answer one parent until it closes its end."""
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    cv2.setNumThreads(1)
+    _, values = from_parent()
+    connection, memory = Connection(values["connection"]), int(values["memory"])
+    try:
+        _serve(connection, memory)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return 0  # the parent is done, or gone
+    except F2FError as error:
+        _tell(connection, error_message(error))
+        return error.exit_code
+    except Exception as error:
+        log.exception("the tracker failed")
+        message = f"Tracking failed: {type(error).__name__}: {error}."
+        _tell(connection, {"error": message, "hint": "Look into tracker.log in the runtime folder.", "exit_code": 1})
+        return 1
+    return 0
+
+
+def _serve(connection: Connection, memory: int) -> None:
+    from f2fcam.face.morphable import load_face_model
+    from f2fcam.track.landmarks import MediaPipeDetector
+
+    side = SourceSide(load_face_model(), MediaPipeDetector(), connection.recv())
+    mapped = mmap.mmap(memory, mmap.PAGESIZE)
+    try:
+        while True:
+            shape, index, timestamp_ns, again = connection.recv()
+            size = int(np.prod(shape))
+            if size > len(mapped):
+                mapped.close()
+                mapped = mmap.mmap(memory, size)
+            if again:
+                side.recalibrate()
+            rgb = np.frombuffer(mapped, np.uint8, size).reshape(shape)
+            tracked = side.track(Frame(rgb, index, timestamp_ns))
+            del rgb  # or the map cannot grow
+            connection.send({"tracked": _to_send(tracked), "report": side.report()})
+    finally:
+        side.close()
+
+
+def _to_send(tracked: Tracked) -> Tracked:
+    """Without the fit, which the target's side has no use for."""
+    return replace(tracked, acted=replace(tracked.acted, tracked=replace(tracked.acted.tracked, fit=None)))
+
+
+def _tell(connection: Connection, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        connection.send(message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
