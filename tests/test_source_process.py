@@ -57,7 +57,7 @@ def test_it_answers_what_the_same_side_answers_here(casting, tmp_path):
             own, theirs = here.track(frame).acted, there.track(frame).acted
             assert theirs.status == own.status
             assert (theirs.index, theirs.timestamp_ns) == (frame.index, frame.timestamp_ns)
-            np.testing.assert_allclose(theirs.expression, own.expression, atol=1e-4)  # memory is aligned otherwise
+            np.testing.assert_allclose(theirs.expression, own.expression, atol=2e-3)  # its BLAS has one thread
             assert theirs.tracked.fit is None
         assert there.report() == here.report() == {"faces": 1, "actor": "known"}
         pid = there.pid
