@@ -62,10 +62,10 @@ class SourceProcess:
     def track(self, frame: Frame) -> Tracked:
         """The actor's performance in `frame`; F2FError as the tracker raised it, RuntimeError when it has ended."""
         self._lay_out(frame.rgb)
+        request = frame.rgb.shape, frame.index, frame.timestamp_ns, self._recalibrate
+        self._recalibrate = False
         try:
-            self._connection.send((frame.rgb.shape, frame.index, frame.timestamp_ns, self._recalibrate))
-            self._recalibrate = False
-            answer = self._connection.recv()
+            answer = self._ask(request)
         except (EOFError, OSError) as error:
             self._child.wait(CLOSE_WITHIN_S)
             raise RuntimeError(f"the tracker ended ({self._child.ended() or 'it closed its end'})") from error
@@ -90,6 +90,15 @@ class SourceProcess:
         self._child.close(stacks=False)
         self._map.close()
         os.close(self._memory)
+
+    def _ask(self, request: tuple) -> dict[str, Any]:
+        """The answer; one that has ended may have said why before it read the request, which resets the connection."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.send(request)
+        try:
+            return self._connection.recv()
+        except ConnectionResetError:
+            return self._connection.recv()
 
     def _lay_out(self, rgb: np.ndarray) -> None:
         """The picture into the shared memory, which grows with the largest one."""
