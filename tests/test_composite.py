@@ -14,7 +14,6 @@ from f2fcam.render.warp import Field
 SIZE = (40, 56)
 REGION = (8, 6, 48, 34)
 SHAPE = (28, 40)
-NO_TRIANGLES = np.zeros((1, 3), np.int32)
 
 
 def still_field() -> Field:
@@ -31,21 +30,24 @@ def still_field() -> Field:
     )
 
 
-def run(frame: np.ndarray, field: Field, patches: tuple[Patch, ...] = (), drawn: bool = False) -> np.ndarray:
-    fragments = Fragments(
-        np.full(SHAPE, 0 if drawn else -1, np.int32), np.full((*SHAPE, 3), 1 / 3, np.float32), np.ones(SHAPE, np.float32),
-        REGION,
-    )  # fmt: skip
+def run(frame: np.ndarray, field: Field, patches: tuple[Patch, ...] = ()) -> np.ndarray:
+    return run_masked(frame, field, patches)[0]
+
+
+def run_masked(frame: np.ndarray, field: Field, patches: tuple[Patch, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
     out = np.empty_like(frame)
-    texture = np.float32([[200, 100, 50, 1]])
-    at = (
-        np.stack(np.meshgrid(np.arange(SHAPE[1]), np.arange(SHAPE[0])), axis=2)[field.mask > 0]
-        + field.shift[field.mask > 0]
-    )
+    rows, columns = field.mask.shape
+    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=2)[field.mask > 0]
+    at = cells + field.shift[field.mask > 0]
     if len(at):
         field = replace(field, sampled=(*at.min(axis=0).tolist(), *at.max(axis=0).tolist()))
-    composite(frame, field, fragments, NO_TRIANGLES, texture, np.float32([20, 10, 5]), patches, out, Scratch())
-    return out
+    drawn = Fragments(
+        np.zeros((rows, columns), np.int32), np.full((rows, columns, 3), 1 / 3, np.float32),
+        np.ones((rows, columns), np.float32), field.region,
+    )  # fmt: skip
+    texture, triangle = np.float32([[100, 50, 25, 0.5]]), np.zeros((1, 3), np.int32)  # premultiplied
+    mask, _ = composite(frame, field, drawn, triangle, texture, np.float32([20, 10, 5]), patches, out, Scratch())
+    return out, mask
 
 
 def noise(seed: int = 0) -> np.ndarray:
@@ -95,7 +97,7 @@ def test_texture_and_cavity_take_over_where_the_frame_is_not_trusted() -> None:
     frame, field = noise(3), still_field()
     field.confidence[:, :20] = 0
     field.cavity[:, 20:] = 1
-    out = run(frame, field, drawn=True)
+    out = run(frame, field)
     np.testing.assert_allclose(out[6:34, 8:28].reshape(-1, 3), [[200, 100, 50]] * 560, atol=1)
     assert (out[6:34, 28:48] == [20, 10, 5]).all()
 
@@ -105,7 +107,44 @@ def test_a_patch_in_front_blends_by_its_alpha() -> None:
     patch = np.full((4, 4, 3), 200, np.uint8)
     field = still_field()
     field.mask[:] = 0
-    out = run(frame, field, (Patch(patch, np.full((4, 4), 51, np.uint8), 20, 20),))
+    out, mask = run_masked(frame, field, (Patch(patch, np.full((4, 4), 51, np.uint8), 20, 20),))
     assert (out[20:24, 20:24] == 120).all()
-    assert (field.mask > 0).sum() == 16, "what a patch changes is declared"
+    assert (mask > 0).sum() == 16, "what a patch changes is declared"
     assert (out[:20] == 100).all()
+
+
+def coarse_field(stride: int) -> Field:
+    """Cells over pixels 8 to 48 across and 8 to 36 down."""
+    x0, y0, x1, y1 = 8 // stride, 8 // stride, 48 // stride, 36 // stride
+    shape = (y1 - y0, x1 - x0)
+    return Field(
+        np.zeros((*shape, 2), np.float32), np.ones((*shape, 3), np.float32), np.ones(shape, np.float32),
+        np.ones(shape, np.float32), np.zeros(shape, np.float32),
+        np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), (x0, y0, x1, y1), (0.0, 0.0, 0.0, 0.0), stride,
+    )  # fmt: skip
+
+
+def test_a_coarse_field_shifts_whole_pixels_and_is_linear_between_its_cells() -> None:
+    frame, field = noise(4), coarse_field(2)
+    field.shift[..., 0], field.shift[..., 1] = 1.5, -1  # cells: 3 and -2 pixels
+    out = run(frame, field)
+    np.testing.assert_array_equal(out[8:36, 8:48], frame[6:34, 11:51])
+    ramp, field = np.full((*SIZE, 3), 100, np.uint8), coarse_field(4)
+    field.gain[:] = np.linspace(0.5, 1.4, 10, dtype=np.float32)[None, :, None]
+    row = run(ramp, field)[20, 8:48, 0].astype(float)
+    assert np.abs(np.diff(row, 2)[3:-3]).max() <= 1, "no steps from cell to cell"
+    assert row[0] == row[1] == round((100 + 255 * 0.055) * 0.5 - 255 * 0.055)
+
+
+def test_only_pixels_beside_a_masked_cell_change() -> None:
+    frame, field = noise(5), coarse_field(4)
+    field.mask[:] = 0
+    field.mask[3, 4] = 255
+    field.gain[3, 4] = 0.5
+    out, mask = run_masked(frame, field)
+    rows, columns = np.nonzero((out != frame).any(axis=2))
+    cell_y, cell_x = (2 + 3) * 4 + 1.5, (2 + 4) * 4 + 1.5
+    assert np.abs(rows - cell_y).max() < 4 and np.abs(columns - cell_x).max() < 4
+    changed = np.zeros(SIZE, bool)
+    changed[8:36, 8:48] = mask > 0
+    assert changed[rows, columns].all()

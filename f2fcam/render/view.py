@@ -23,7 +23,7 @@ from f2fcam.render.membrane import NECK_REACH
 from f2fcam.render.rims import ramp, rim_distance
 from f2fcam.render.scratch import Scratch
 from f2fcam.render.shade import GAIN_SMOOTHING, Appearance, encoded_gain, shade_uncertain, smooth_gain
-from f2fcam.render.warp import MARGIN, Aperture, Warper, vertex_attributes
+from f2fcam.render.warp import MARGIN, Aperture, Warper, field_stride, vertex_attributes
 
 LEVEL = 2
 """Subdivision level that is drawn: lip and lid borders need it."""
@@ -190,25 +190,35 @@ def render_frame(
     """
     height, width = target.rgb.shape[:2]
     camera = _camera_of(target.person.intrinsics, width, height)
+    px_per_mm = float(camera.focal / target.performance.camera_from_model.translation[2])
+    stride = field_stride(px_per_mm)
+    camera, face_height = _cells_of(camera, stride), workspace.face_height_mm * px_per_mm / stride
     skin = workspace.skins[appearance]
-    surfaces = _surfaces(target, expression, camera, skin, workspace, patches, last_light, light_share, tint)
+    surfaces = _surfaces(target, expression, camera, skin, workspace, patches, stride, last_light, light_share, tint)
     old, new, triangles = surfaces.old, surfaces.new, skin.mesh.triangles
-    face_height = float(workspace.face_height_mm * camera.focal / target.performance.camera_from_model.translation[2])
     region = _changed_region(old, new, skin, camera, face_height, appearance)
     attributes, texture = _attributes(target, surfaces, appearance, camera, workspace)
     fragments = workspace.rasterizer.rasterize(new.points, triangles, camera, region)
     apertures = _apertures(target, expression, old, new, camera, workspace.jaw, skin)
-    field = workspace.warper.build(fragments, triangles, attributes, apertures, face_height)
+    field = workspace.warper.build(fragments, triangles, attributes, apertures, face_height, stride)
     out = workspace.scratch.take("rgb", target.rgb.shape, np.uint8)
     frame, cavity = np.ascontiguousarray(target.rgb), _cavity(target.performance.lighting)
-    composite(frame, field, fragments, triangles, texture, cavity, patches, out, workspace.scratch)
-    return Rendered(out, field.mask, region, surfaces.gain0.copy())
+    mask, region = composite(frame, field, fragments, triangles, texture, cavity, patches, out, workspace.scratch)
+    return Rendered(out, mask, region, surfaces.gain0.copy())
 
 
 def _camera_of(intrinsics: Intrinsics, width: int, height: int) -> Intrinsics:
     if (intrinsics.width, intrinsics.height) == (width, height):
         return intrinsics
     return intrinsics.scaled(width / intrinsics.width)
+
+
+def _cells_of(camera: Intrinsics, stride: int) -> Intrinsics:
+    """The camera of the field, whose pixels are `stride` of the picture's across and down."""
+    if stride == 1:
+        return camera
+    width, height = -(-camera.width // stride), -(-camera.height // stride)
+    return Intrinsics(camera.focal / stride, camera.center_x / stride, camera.center_y / stride, width, height)
 
 
 def _surfaces(
@@ -218,13 +228,15 @@ def _surfaces(
     skin: Skin,
     workspace: Workspace,
     patches: tuple[Patch, ...] = (),
+    stride: int = 1,
     last_light: np.ndarray | None = None,
     light_share: float = 1.0,
     tint: np.ndarray | None = None,
 ) -> Surfaces:
     """Both meshes at once: reading basis and subdivision operator costs more than what is multiplied by them.
 
-    The new one goes along with the patches, so that what they replace lies beneath them.
+    The new one goes along with the patches, so that what they replace lies beneath them. `camera` is the field's, of
+    `stride` pixels a cell.
     """
     take, operator, count = workspace.scratch.take, skin.mesh.operator, len(skin.mesh.rows)
     coarse = take("coarse", (len(workspace.model.mean), COARSE_COLUMNS))
@@ -236,7 +248,7 @@ def _surfaces(
         normals.append(take(f"normals{number}", points0.shape))
         vertex_normals(points0, workspace.triangles0, normals[-1])
         for patch in patches if number == 1 else ():
-            points0[patch.rows, :2] += patch.pull * (points0[patch.rows, 2:] / np.float32(camera.focal))
+            points0[patch.rows, :2] += patch.pull * (points0[patch.rows, 2:] / np.float32(stride * camera.focal))
         coarse[:, 3 * number : 3 * number + 3] = points0
     gain0, memory = take("gain0", (len(coarse),)), take("gain memory", (len(coarse), 2))
     encoded_gain(normals[1], normals[0], np.ascontiguousarray(target.performance.lighting, np.float32), gain0)
@@ -339,7 +351,7 @@ def _attributes(
         attributes[:, 2:5], attributes[:, 5] = 1.0, 1.0 - skin.skin
         albedo = workspace.model.vertex_albedo(target.person.albedo, LEVEL) if albedo is None else albedo
     elif albedo is None:
-        attributes[:, 5] = 1.0  # nothing better than the frame
+        attributes[:, 5], texture[:] = 1.0, 0.0  # nothing better than the frame
         return attributes, texture
     shade_uncertain(
         skin.mesh.operator, skin.mesh.rows, new.normals0, np.ascontiguousarray(albedo, np.float32), lighting,

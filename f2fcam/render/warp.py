@@ -4,6 +4,9 @@ Displacements, not positions: where the fit is a pixel off, old and new are off 
 face the rasterised new geometry gives the displacement exactly. Around it (neck, hair, background) a coarse membrane is
 stretched from the face's outline to zero at the mask's edge, so that the old chin never shows below the new one. In the
 mouth and the eyes there is no mesh: what lies there stays where bone carries it, and follows lips and lids at their rim.
+
+The field is as fine as the mesh, not as the picture: on a large face one of its cells is several pixels wide (`stride`), and
+everything here counts in cells.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from numba import njit
 from f2fcam.render import Fragments, Region
 from f2fcam.render.membrane import stretch
 from f2fcam.render.scratch import Scratch
+
+CELLS_PER_MM = 0.65
+"""The field's least resolution: cells of a millimetre and a half, as the drawn mesh has them where it is finest."""
 
 MARGIN = 0.15
 """The mask's reach beyond the face's outline, in face heights (`DECISIONS` 12)."""
@@ -65,17 +71,18 @@ class Aperture:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What to do with the target frame, per pixel of `region`. The arrays belong to the `Warper` and are reused.
+    """What to do with the target frame, per cell of `region`. The arrays belong to the `Warper` and are reused.
 
     Attributes:
-        shift: old - new position, pixels.
+        shift: old - new position, cells.
         gain: factors of the encoded colour's channels (`shade.encoded_gain`, `complexion`).
         confidence: 1 for the target frame's own pixel, 0 for the personal texture.
         face: 1 on the face and in its openings, 0 on neck and background.
         cavity: weight of the dark mouth cavity.
         opening: 1 + index of the aperture through which no surface is seen, else 0.
         mask: 255 where the output may differ from the target frame.
-        sampled: box of the places within the region that masked pixels sample: low x, low y, high x, high y.
+        region: in cells. stride: pixels of the picture per cell, across and down.
+        sampled: box of the places within the region that masked cells sample: low x, low y, high x, high y.
     """
 
     shift: Float32[np.ndarray, "h w 2"]
@@ -87,6 +94,12 @@ class Field:
     mask: UInt8[np.ndarray, "h w"]
     region: Region
     sampled: tuple[float, float, float, float]
+    stride: int = 1
+
+
+def field_stride(px_per_mm: float) -> int:
+    """Pixels per cell for a face of that scale."""
+    return max(1, int(px_per_mm / CELLS_PER_MM))
 
 
 class Warper:
@@ -102,14 +115,15 @@ class Warper:
         attributes: Float32[np.ndarray, "n 7"],
         apertures: tuple[Aperture, ...],
         face_height: float,
+        stride: int = 1,
     ) -> Field:
-        """The field from the rasterised new geometry.
+        """The field from the new geometry, rasterised at its resolution.
 
-        `attributes` per vertex: shift x, shift y (pixels), gain of red, green and blue, confidence, and 1 on the face, 0 on
+        `attributes` per vertex: shift x, shift y (cells), gain of red, green and blue, confidence, and 1 on the face, 0 on
         the neck.
-        `face_height` in pixels fixes the mask's reach and the coarse grid.
+        `face_height` in cells fixes the mask's reach and the membrane's grid.
         """
-        field = self._field(fragments.region)
+        field = self._field(fragments.region, stride)
         _draw_openings(apertures, fragments.region, field.opening)
         _gather(
             fragments.triangle, fragments.barycentric, triangles, attributes,
@@ -132,7 +146,7 @@ class Warper:
         )
         return replace(field, sampled=sampled)
 
-    def _field(self, region: Region) -> Field:
+    def _field(self, region: Region, stride: int) -> Field:
         shape = (region[3] - region[1], region[2] - region[0])
         take = self._scratch.take
         return Field(
@@ -145,6 +159,7 @@ class Warper:
             mask=take("mask", shape, np.uint8),
             region=region,
             sampled=(1.0, 1.0, 0.0, 0.0),
+            stride=stride,
         )
 
 
