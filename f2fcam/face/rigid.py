@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from numba import njit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +57,31 @@ def so3_exp(vector: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
 
 def so3_log(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " 3"]:
     """Rotation vector in radians of a rotation matrix, of length at most pi; through the quaternion, stable everywhere."""
-    m = np.asarray(rotation, dtype=np.float64)
-    q = np.array(
-        [
-            1.0 + m[0, 0] + m[1, 1] + m[2, 2],
-            1.0 + m[0, 0] - m[1, 1] - m[2, 2],
-            1.0 - m[0, 0] + m[1, 1] - m[2, 2],
-            1.0 - m[0, 0] - m[1, 1] + m[2, 2],
-        ]
-    )
-    largest = int(np.argmax(q))
-    a, b, c = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
-    d, e, f = m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2]
-    rows = np.array([[q[0], a, b, c], [a, q[1], d, e], [b, d, q[2], f], [c, e, f, q[3]]])
-    quaternion = rows[largest] / np.linalg.norm(rows[largest])
+    return _log(np.ascontiguousarray(rotation, np.float64))
+
+
+@njit("f8[::1](f8[:,::1])", nogil=True, cache=True)
+def _log(m):
+    q = np.empty((4, 4))
+    q[0, 0] = 1.0 + m[0, 0] + m[1, 1] + m[2, 2]
+    q[1, 1] = 1.0 + m[0, 0] - m[1, 1] - m[2, 2]
+    q[2, 2] = 1.0 - m[0, 0] + m[1, 1] - m[2, 2]
+    q[3, 3] = 1.0 - m[0, 0] - m[1, 1] + m[2, 2]
+    q[0, 1] = q[1, 0] = m[2, 1] - m[1, 2]
+    q[0, 2] = q[2, 0] = m[0, 2] - m[2, 0]
+    q[0, 3] = q[3, 0] = m[1, 0] - m[0, 1]
+    q[1, 2] = q[2, 1] = m[1, 0] + m[0, 1]
+    q[1, 3] = q[3, 1] = m[0, 2] + m[2, 0]
+    q[2, 3] = q[3, 2] = m[2, 1] + m[1, 2]
+    largest = 0
+    for k in range(1, 4):
+        if q[k, k] > q[largest, largest]:
+            largest = k
+    quaternion = q[largest] / np.sqrt((q[largest] ** 2).sum())
     if quaternion[0] < 0:
         quaternion = -quaternion
-    sine = float(np.linalg.norm(quaternion[1:]))
-    if sine < 1e-9:
-        return 2.0 * quaternion[1:]
-    return quaternion[1:] * (2.0 * np.arctan2(sine, quaternion[0]) / sine)
+    out = 2.0 * quaternion[1:]
+    sine = np.sqrt((quaternion[1:] ** 2).sum())
+    if sine >= 1e-9:
+        out *= np.arctan2(sine, quaternion[0]) / sine
+    return out

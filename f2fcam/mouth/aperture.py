@@ -254,17 +254,24 @@ class PersonAperture:
         """The aperture's landmarks in model space, mm."""
         return self._landmarks + self._landmark_basis @ np.asarray(expression, np.float32)
 
-    def spans(
-        self, pairs: tuple[tuple[int, int], ...], expression: Float32[np.ndarray, " 76"]
-    ) -> Float32[np.ndarray, " p"]:
-        """Distances in mm between pairs of landmarks; 0 where the patch does not bear both."""
+    def pair_rows(
+        self, pairs: tuple[tuple[int, int], ...]
+    ) -> tuple[Float32[np.ndarray, "p 3"], Float32[np.ndarray, "p 3 76"]]:
+        """Differences between pairs of landmarks in mm, at rest and per expression; 0 where the patch does not bear both."""
         if pairs not in self._pairs:
             place = {int(number): k for k, number in enumerate(self.aperture.landmarks)}
             ends = [(place[a], place[b]) if a in place and b in place else (0, 0) for a, b in pairs]
             one, other = np.array(ends).T
             still, basis = self._landmarks, self._landmark_basis
-            self._pairs[pairs] = still[one] - still[other], np.ascontiguousarray(basis[one] - basis[other])
-        still, basis = self._pairs[pairs]
+            differences = still[one] - still[other], basis[one] - basis[other]
+            self._pairs[pairs] = tuple(np.ascontiguousarray(part, np.float32) for part in differences)
+        return self._pairs[pairs]
+
+    def spans(
+        self, pairs: tuple[tuple[int, int], ...], expression: Float32[np.ndarray, " 76"]
+    ) -> Float32[np.ndarray, " p"]:
+        """Distances in mm between pairs of landmarks."""
+        still, basis = self.pair_rows(pairs)
         apart = still + basis @ np.asarray(expression, np.float32)
         return np.sqrt((apart * apart).sum(axis=1))
 

@@ -73,6 +73,12 @@ def felt(distances_mm: Float[np.ndarray, "*n p"], name: ApertureName) -> Float32
     return out
 
 
+@njit(inline="always")
+def felt_gap(distance_mm):
+    """The same for one gap, in a kernel."""
+    return np.float32(GAP_UNIT_MM * GAP_WEIGHT) * np.log1p(max(distance_mm, np.float32(0)) / np.float32(GAP_UNIT_MM))
+
+
 def gaze(xy: Float[np.ndarray, "n 478 2"], name: ApertureName) -> Float32[np.ndarray, "n 2"]:
     """Where the iris stands between the eye's corners: along their line from -0.5 to 0.5, and down, in eye widths."""
     left = name == "eye_left"

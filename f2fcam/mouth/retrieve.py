@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32
+from numba import njit
 
 from f2fcam.face.state import Performance
 from f2fcam.mouth.aperture import PersonAperture
 from f2fcam.mouth.database import W_MEASURES, ApertureDatabase, Query, distances, edges, shape_distance, tear
-from f2fcam.mouth.descriptor import GAPS, PAIRS, felt, rotation_vectors
+from f2fcam.mouth.descriptor import GAPS, PAIRS, felt_gap, rotation_vectors
 
 DISPLAYED = -1
 """Entry that stands for the displayed frame's own pixels."""
@@ -78,26 +79,60 @@ def make_query(
     pose: np.ndarray,
 ) -> Query:
     """What an expression looks like in the displayed target frame `row` with head rotation `pose`."""
-    measures = wanted_measures(database, geometry, expression) / database.scales[2]
+    shape, measures = look_of(database, geometry, expression)
     shut, wide = (float(v) for v in database.gap_range)
     entry = database.entry_of(row)
     open_share = (float(measures[GAPS[database.name]].mean()) - shut) / max(wide - shut, 1e-6)
     return Query(
-        (database.metric @ expression) / database.scales[0],
+        shape,
         rotation_vectors(pose[None])[0] / database.scales[1],
         measures,
         database.frame_gaze[row] / database.scales[3],
         geometry.heights(expression),
-        float(np.clip(2 * open_share, 0, 1)),
+        min(max(2 * open_share, 0.0), 1.0),
         float(database.blur[entry]) if entry >= 0 else 0.0,
     )
 
 
-def wanted_measures(
+def look_of(
     database: ApertureDatabase, geometry: PersonAperture, expression: Float32[np.ndarray, " 76"]
-) -> Float32[np.ndarray, " p"]:
-    """The distances (`descriptor.felt`) that the detector would find between the landmarks of an expression."""
-    return felt(database.slope * geometry.spans(PAIRS[database.name], expression) + database.offset, database.name)
+) -> tuple[Float32[np.ndarray, " r"], Float32[np.ndarray, " p"]]:
+    """Shape and measures of an expression in the database's units.
+
+    The measures are the distances (`descriptor.felt`) that the detector would find between its landmarks.
+    """
+    gaps, (still, basis) = GAPS[database.name], geometry.pair_rows(PAIRS[database.name])
+    shape, measures = np.empty(len(database.metric), np.float32), np.empty(len(still), np.float32)
+    _look(
+        np.asarray(expression, np.float32), database.metric, still, basis, database.slope, database.offset,
+        database.scales, gaps.start, gaps.stop, shape, measures,
+    )  # fmt: skip
+    return shape, measures
+
+
+@njit(
+    "void(f4[::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[::1], f4[::1], f4[::1], i8, i8, f4[::1], f4[::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _look(expression, metric, still, basis, slope, offset, scales, first_gap, end_gap, shape, measures):
+    for r in range(len(shape)):
+        total = np.float32(0)
+        for k in range(len(expression)):
+            total += metric[r, k] * expression[k]
+        shape[r] = total / scales[0]
+    for p in range(len(measures)):
+        square = np.float32(0)
+        for axis in range(3):
+            apart = still[p, axis]
+            for k in range(len(expression)):
+                apart += basis[p, axis, k] * expression[k]
+            square += apart * apart
+        value = slope[p] * np.sqrt(square) + offset[p]
+        if first_gap <= p < end_gap:
+            value = felt_gap(value)
+        measures[p] = value / scales[2]
 
 
 def own_distance(
@@ -107,9 +142,7 @@ def own_distance(
 
     What is shut cannot be torn open, as in `distances`.
     """
-    shape = (database.metric @ performance.expression) / database.scales[0]
-    measures = wanted_measures(database, geometry, performance.expression) / database.scales[2]
-    apart = shape_distance(database, query, shape, measures)
+    apart = shape_distance(database, query, *look_of(database, geometry, performance.expression))
     entry = database.entry_of(row)
     if entry >= 0:
         apart += tear(database.heights[entry], database.fitted_heights[entry], query.heights)
@@ -220,23 +253,70 @@ def _choose(
 def _match(database: ApertureDatabase, query: Query, last: int) -> tuple[np.ndarray, np.ndarray]:
     """Entries of the best clusters, the last one, and the neighbours of it and of the best, with their distances."""
     to_medoids = distances(database, query, database.medoids.astype(np.int64))
-    chosen = np.zeros(len(to_medoids), bool)
-    chosen[np.argsort(to_medoids)[:CLUSTERS_SEARCHED]] = True
-    searched = chosen[database.cluster]
-    if last >= 0:
-        searched[database.neighbours[last]] = True
-        searched[last] = True
-    candidates = np.flatnonzero(searched)
-    cost = distances(database, query, candidates)
-    nearest = candidates[np.argsort(cost)[:NEAREST_FOLLOWED]]
-    searched[database.neighbours[nearest]] = True
-    more = np.setdiff1d(np.flatnonzero(searched), candidates, assume_unique=True)
-    candidates = np.concatenate([candidates, more])
-    cost = np.concatenate([cost, distances(database, query, more)])
+    candidates = np.empty(len(database), np.int64)
+    found = _members(database.cluster, database.neighbours, to_medoids, last, candidates)
+    cost = distances(database, query, candidates[:found])
+    count = _near_the_best(database.neighbours, cost, candidates, found)
+    candidates = candidates[:count]
+    cost = np.concatenate([cost, distances(database, query, candidates[found:])])
     if last >= 0:
         still = np.exp(-W_MEASURES * float(((database.measures[last] - query.measures) ** 2).sum()))
-        cost += np.float32(W_COHERENCE * still) * (1 - database.thumbnail[candidates] @ database.thumbnail[last])
+        _prefer_alike(database.thumbnail, candidates, last, W_COHERENCE * still, cost)
     return candidates, cost
+
+
+@njit("i8(i4[::1], i4[:,::1], f4[::1], i8, i8[::1])", nogil=True, cache=True)
+def _members(cluster, neighbours, to_medoids, last, candidates):
+    """Entries of the nearest clusters, and `last` (unless -1) with its neighbours, in order; their number."""
+    chosen = np.zeros(len(to_medoids), np.bool_)
+    for _ in range(min(CLUSTERS_SEARCHED, len(to_medoids))):
+        best = -1
+        for k in range(len(to_medoids)):
+            if not chosen[k] and (best < 0 or to_medoids[k] < to_medoids[best]):
+                best = k
+        chosen[best] = True
+    count = 0
+    for e in range(len(cluster)):
+        wanted = chosen[cluster[e]] or e == last
+        if not wanted and last >= 0:
+            for near in neighbours[last]:
+                wanted |= near == e
+        if wanted:
+            candidates[count] = e
+            count += 1
+    return count
+
+
+@njit("i8(i4[:,::1], f4[::1], i8[::1], i8)", nogil=True, cache=True)
+def _near_the_best(neighbours, cost, candidates, found):
+    """Add the neighbours of the best of the `found` candidates; how many there are then."""
+    followed = np.zeros(found, np.bool_)
+    known = np.zeros(len(neighbours), np.bool_)
+    for k in range(found):
+        known[candidates[k]] = True
+    count = found
+    for _ in range(min(NEAREST_FOLLOWED, found)):
+        best = -1
+        for k in range(found):
+            if not followed[k] and (best < 0 or cost[k] < cost[best]):
+                best = k
+        followed[best] = True
+        for near in neighbours[candidates[best]]:
+            if not known[near]:
+                known[near] = True
+                candidates[count] = near
+                count += 1
+    return count
+
+
+@njit("void(f4[:,::1], i8[::1], i8, f8, f4[::1])", nogil=True, cache=True, fastmath=True)
+def _prefer_alike(thumbnail, candidates, last, weight, cost):
+    """Add `weight` times how unlike `last`'s picture each candidate's is."""
+    for k in range(len(candidates)):
+        alike = np.float32(0)
+        for p in range(thumbnail.shape[1]):
+            alike += thumbnail[candidates[k], p] * thumbnail[last, p]
+        cost[k] += np.float32(weight) * (np.float32(1) - alike)
 
 
 def in_between(database: ApertureDatabase, query: Query, last: int, goal: int, limit: float) -> int:
