@@ -21,6 +21,7 @@ from f2fcam.errors import InputError
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.mouth.build import TrackedClip, build_databases
+from f2fcam.overlap import workers
 from f2fcam.playback import Playback, build_playback
 from f2fcam.profile import TARGET, Profile
 from f2fcam.profile_store import ProfileDraft, checked_name, user_profiles
@@ -52,11 +53,14 @@ def enroll_video(
     detector: LandmarkDetector | None = None,
     model: FaceModel | None = None,
     bundling: BundleConfig | None = None,
+    threads: int | None = None,
 ) -> Profile:
     """Enrol the longest usable shot of a video (within `range_s`) as profile `name`.
 
     `InputError` says why a video cannot be used. What was stored under that name stays until the new one is complete.
+    `threads` (default: as many as there are cores) changes how long it takes and nothing else.
     """
+    threads = threads or workers()
     checked_name(name)
     consent.require_valid()
     model, progress = model or load_face_model(), progress or Silent()
@@ -78,9 +82,10 @@ def enroll_video(
             shot.observations,
             Intrinsics.guess(*seen.size),
             config=bundling,
+            threads=threads,
             progress=progress.stage("Learning the person"),
         )
-        clip = track_clip(source, seen, shot, estimate.person, model, draft.folder / TARGET, progress)
+        clip = track_clip(source, seen, shot, estimate, model, draft.folder / TARGET, progress, threads)
         learned, looks = _databases(model, clip, draft.folder / TARGET, progress)
         mouth = learned["mouth"]
         report = progress.stage("Storing")
