@@ -90,9 +90,10 @@ def track_shot(
         nonlocal read
         for frame in source_frames(source, rows[0].index, rows[-1].index):
             writer.write(frame.rgb, frame.timestamp_ns)
-            yield Sighting.of(frame.rgb, rows[read].landmarks)
+            seen = Sighting.of(frame.rgb, rows[read].landmarks)
             read += 1
             report((read + len(tracked)) // 2, len(rows))
+            yield seen
 
     starts = [_start(part, rows, shot, estimate) for part in parts]
     workers = [_Worker.new(model, estimate.person, source.size) for _ in range(min(threads, len(parts)))]
