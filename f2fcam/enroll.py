@@ -6,12 +6,12 @@ the stored clip; what follows reads that one. Memory grows with the clip by land
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from f2fcam.capture.video import VideoFile
 from f2fcam.enrolled_clip import EnrolledClip, track_clip
@@ -20,7 +20,9 @@ from f2fcam.enrolled_pictures import write_pictures
 from f2fcam.errors import InputError
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel, load_face_model
-from f2fcam.mouth.build import TrackedClip, build_databases
+from f2fcam.frame import Frame
+from f2fcam.mouth.build import DatabaseBuilder, TrackedClip
+from f2fcam.overlap import in_order, workers
 from f2fcam.playback import Playback, build_playback
 from f2fcam.profile import TARGET, Profile
 from f2fcam.profile_store import ProfileDraft, checked_name, user_profiles
@@ -52,11 +54,14 @@ def enroll_video(
     detector: LandmarkDetector | None = None,
     model: FaceModel | None = None,
     bundling: BundleConfig | None = None,
+    threads: int | None = None,
 ) -> Profile:
     """Enrol the longest usable shot of a video (within `range_s`) as profile `name`.
 
     `InputError` says why a video cannot be used. What was stored under that name stays until the new one is complete.
+    `threads` (default: as many as there are cores) changes how long it takes and nothing else.
     """
+    threads = threads or workers()
     checked_name(name)
     consent.require_valid()
     model, progress = model or load_face_model(), progress or Silent()
@@ -78,10 +83,11 @@ def enroll_video(
             shot.observations,
             Intrinsics.guess(*seen.size),
             config=bundling,
+            threads=threads,
             progress=progress.stage("Learning the person"),
         )
-        clip = track_clip(source, seen, shot, estimate.person, model, draft.folder / TARGET, progress)
-        learned, looks = _databases(model, clip, draft.folder / TARGET, progress)
+        clip = track_clip(source, seen, shot, estimate, model, draft.folder / TARGET, progress, threads)
+        learned, looks = _databases(model, clip, draft.folder / TARGET, progress, threads)
         mouth = learned["mouth"]
         report = progress.stage("Storing")
         report(0, 1)
@@ -131,36 +137,39 @@ def _tell(seen: Scan, shot: Shot, progress: Progress) -> None:
 
 
 def _databases(
-    model: FaceModel, clip: EnrolledClip, path: Path, progress: Progress
+    model: FaceModel, clip: EnrolledClip, path: Path, progress: Progress, threads: int
 ) -> tuple[dict[str, dict[str, np.ndarray]], Looks]:
     """Groups of arrays from the stored clip's pictures, and what playback compares.
 
     "mouth" has mouths and eyes as `<opening>/<field>`, "complexion" is empty for a short clip.
     """
     count = len(clip.frames)
-    skin = ComplexionBuilder(model, clip.person, clip.frames, clip.usable)
     report = progress.stage("Collecting mouths and eyes")
-    seen: list[tuple[np.ndarray, float]] = []
-
-    def pictures() -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
-        with VideoFile(path) as stored:
-            for row, frame in enumerate(stored):
-                seen.append(look_at(frame.rgb, mouth_box(clip.frames.landmarks[row])))
-                skin.add(row, frame.rgb)
-                yield row, frame.rgb
-                report(row + 1, count)
-
-    tracked = TrackedClip(
-        [clip.frames.performance(row) for row in range(count)], clip.frames.landmarks, clip.depth, clip.usable
+    report(0, count)
+    skin = ComplexionBuilder(model, clip.person, clip.frames, clip.usable)
+    performances = [clip.frames.performance(row) for row in range(count)]
+    openings = DatabaseBuilder(
+        model, clip.person, TrackedClip(performances, clip.frames.landmarks, clip.depth, clip.usable), threads
     )
-    databases = build_databases(model, clip.person, tracked, pictures())
+    looks = []
+
+    def seen(item: tuple[int, Frame]):
+        row, frame = item
+        skin.add(row, frame.rgb)
+        return look_at(frame.rgb, mouth_box(clip.frames.landmarks[row])), openings.look(row, frame.rgb)
+
+    with VideoFile(path) as stored, closing(in_order(seen, enumerate(stored), threads, ahead=threads)) as found:
+        for look, glances in found:
+            looks.append(look)
+            openings.add(glances)
+            report(len(looks), count)
+    databases = openings.build()
     arrays = {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
     complexion = skin.build()
     learned = {"mouth": arrays, "complexion": {} if complexion is None else complexion.to_arrays()}
-    pictures_seen, sharpness = zip(*seen, strict=True)
+    pictures, sharpness = zip(*looks, strict=True)
     heads = clip.frames.landmarks[:, list(HEAD)]
-    looks = Looks(clip.frames.time_s, np.stack(pictures_seen), heads, np.array(sharpness, np.float32), clip.usable)
-    return learned, looks
+    return learned, Looks(clip.frames.time_s, np.stack(pictures), heads, np.array(sharpness, np.float32), clip.usable)
 
 
 def mouth_box(xy: Float32[np.ndarray, "478 2"]) -> tuple[int, int, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,21 +10,21 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.signal import savgol_filter
 
 from f2fcam.capture.video import VideoFile
+from f2fcam.enrolled_tracking import track_shot
 from f2fcam.errors import InputError
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
-from f2fcam.frame import Frame
+from f2fcam.overlap import in_order, with_own
 from f2fcam.profile import STATUSES, TrackedFrames, pack_visibility
 from f2fcam.progress import Progress
 from f2fcam.publish.video import VideoWriter
 from f2fcam.render import bounding_region
 from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
 from f2fcam.track.actor import trusted
-from f2fcam.track.fit import FitConfig, FrameFitter
 from f2fcam.track.neutral import landmark_speeds, relaxed_face, shape_sizes
-from f2fcam.track.samples import choose_samples
+from f2fcam.track.person import PersonEstimate
 from f2fcam.track.scan import Scan, Seen, Shot
-from f2fcam.track.tracker import Tracked, TrackState, track_step
+from f2fcam.track.tracker import Tracked
 
 LID_SHAPES = ("eyeBlink", "eyeSquint", "eyeWide", "eye-")
 SMOOTHING_FRAMES, SMOOTHING_ORDER = 5, 2
@@ -56,36 +55,21 @@ def track_clip(
     source: VideoFile,
     seen: Scan,
     shot: Shot,
-    person: Person,
+    estimate: PersonEstimate,
     model: FaceModel,
     path: Path,
     progress: Progress,
+    threads: int = 1,
 ) -> EnrolledClip:
     """Track every frame of the shot and store its pictures at `path`, every one a key picture."""
-    config = FitConfig()
-    fitter = FrameFitter(model, person, choose_samples(model, config.samples), config)
     rows = seen.seen[shot.start : shot.stop]
-    state, tracked = TrackState(), []
     report = progress.stage("Tracking the face")
     with VideoWriter(path, seen.size, source.info.rate, intra_only=True) as writer:
-        for frame in source_frames(source, rows[0].index, rows[-1].index):
-            landmarks = rows[len(tracked)].landmarks
-            state, outcome = track_step(state, frame.rgb, landmarks, fitter)
-            tracked.append(outcome)
-            writer.write(frame.rgb, frame.timestamp_ns)
-            report(len(tracked), len(rows))
-    return _assemble(model, person, rows, tracked)
+        tracked = track_shot(source, rows, shot, estimate, model, writer, threads, report)
+    return _assemble(model, estimate.person, rows, tracked, threads)
 
 
-def source_frames(source: VideoFile, first: int, last: int) -> Iterator[Frame]:
-    """Frames `first` to `last` of the file, both included."""
-    source.rewind()
-    while (frame := source.read()) is not None and frame.index <= last:
-        if frame.index >= first:
-            yield frame
-
-
-def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[Tracked]) -> EnrolledClip:
+def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[Tracked], threads: int) -> EnrolledClip:
     """Arrays over the frames; rows without a fit repeat their neighbour's and are not usable."""
     usable = np.array([trusted(t) for t in tracked])
     if not usable.any():
@@ -117,7 +101,7 @@ def _assemble(model: FaceModel, person: Person, rows: list[Seen], tracked: list[
         boxes=np.array([lm.box for lm in landmarks], np.float32),
         status=np.array([_status(t, ok) for t, ok in zip(tracked, usable, strict=True)], np.uint8),
         residual=np.array([fit.color_error for fit in fits], np.float32),
-        visibility=_visibility(model, person, performances),
+        visibility=_visibility(model, person, performances, threads),
     )
     error = np.array([t.fit.landmark_error if t.fit is not None else np.inf for t in tracked])
     return EnrolledClip(person, frames, np.stack([lm.z for lm in landmarks]).astype(np.float32), usable, error)
@@ -159,17 +143,21 @@ def smoothed(
     return out
 
 
-def _visibility(model: FaceModel, person: Person, performances: list[Performance]) -> UInt8[np.ndarray, "n 6674"]:
+def _visibility(
+    model: FaceModel, person: Person, performances: list[Performance], threads: int
+) -> UInt8[np.ndarray, "n 6674"]:
     """Packed bits of the level-2 vertices that each frame shows (`DECISIONS` 9)."""
-    rasterizer, triangles = CpuRasterizer(), model.triangles(2)
-    visible = np.empty(len(model.uv), np.uint8)
-    points = np.empty((len(model.uv), 3), np.float32)
-    rows = []
-    for performance in performances:
+    triangles = model.triangles(2)
+
+    def row(performance: Performance, own: tuple[CpuRasterizer, np.ndarray, np.ndarray]) -> np.ndarray:
+        rasterizer, points, visible = own
         points0 = performance.camera_from_model.apply(model.geometry0(person.identity, performance.expression))
         model.subdivide(points0.astype(np.float32), 2, out=points)
         pixels = person.intrinsics.project(points).astype(np.float32)
         region = bounding_region(pixels, person.intrinsics, 1)
         vertex_visibility(rasterizer.rasterize(points, triangles, person.intrinsics, region), points, pixels, visible)
-        rows.append(pack_visibility(visible))
-    return np.stack(rows)
+        return pack_visibility(visible)
+
+    count = len(model.uv)
+    own = [(CpuRasterizer(), np.empty((count, 3), np.float32), np.empty(count, np.uint8)) for _ in range(threads)]
+    return np.stack(list(in_order(with_own(row, own), performances, threads, ahead=threads)))

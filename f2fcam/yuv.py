@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from numba import njit
@@ -25,6 +27,17 @@ HD_LINES = 720
 """From this many lines an untagged stream is BT.709, below BT.601."""
 
 _SHIFT = 14
+
+
+_SCRATCH = threading.local()
+
+
+def _planes(height: int, width: int) -> UInt8[np.ndarray, "3 h w"]:
+    """This thread's planes: fresh memory for each picture would cost a fifth of its conversion."""
+    planes = getattr(_SCRATCH, "planes", None)
+    if planes is None or planes.shape[1:] != (height, width):
+        planes = _SCRATCH.planes = np.empty((3, height, width), np.uint8)
+    return planes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +79,10 @@ def i420_to_rgb(
 
     Chroma is interpolated from its MPEG place: level with the left of two columns, between two rows.
     """
-    _i420_to_rgb(y, u, v, yuv_to_rgb_factors(coding), out)
+    planes = _planes(*out.shape[:2])
+    _i420_to_planes(y, u, v, yuv_to_rgb_factors(coding), planes)
+    # OpenCV weaves planes ten times faster than a compiled loop does.
+    cv2.merge(list(planes), out)
     return out
 
 
@@ -78,7 +94,9 @@ def rgb_to_i420(
     v: UInt8[np.ndarray, "hc_padded wc_padded"],
 ) -> None:
     """Planar 4:2:0 of a picture with even sides, chroma averaged around its MPEG place; the inverse of `i420_to_rgb`."""
-    _rgb_to_i420(rgb, rgb_to_yuv_factors(coding), y, u, v)
+    planes = _planes(*rgb.shape[:2])
+    cv2.split(rgb, list(planes))
+    _planes_to_i420(planes, rgb_to_yuv_factors(coding), y, u, v)
 
 
 def rgb_to_yuv_factors(coding: Coding) -> np.ndarray:
@@ -133,28 +151,40 @@ def _colour_line(luma, line_u, line_v, factors, planes, out):
 
 
 @njit("void(uint8[:,::1], uint8[:,::1], uint8[:,::1], int32[:], uint8[:,:,::1])", nogil=True, cache=True, fastmath=True)
-def _i420_to_rgb(y, u, v, factors, out):
-    height, width = out.shape[:2]
+def _i420_to_planes(y, u, v, factors, out):
+    """Red, green and blue planes. Small loops over 32-bit numbers: a plain literal would make them 64 bits wide."""
+    height, width = out.shape[1:]
     rows, columns = (height + 1) // 2, (width + 1) // 2
-    line_u = np.empty(columns * 2 + 1, np.int32)
-    line_v = np.empty(columns * 2 + 1, np.int32)
-    coarse_u = np.empty(columns + 1, np.int32)
-    coarse_v = np.empty(columns + 1, np.int32)
-    planes = np.empty((3, width), np.uint8)
+    chroma = np.empty((2, columns * 2 + 1), np.int32)
+    coarse = np.empty(columns + 1, np.int32)
+    luma = np.empty(width, np.int32)
+    offset, scale, red_v = factors[0], factors[1], factors[2]
+    green_u, green_v, blue_u = factors[3], factors[4], factors[5]
+    half, one, four = np.int32(1 << (_SHIFT - 1)), np.int32(1), np.int32(4)
+    shift, none, most = np.int32(_SHIFT), np.int32(0), np.int32(255)
     for i in range(height):
         near = min(i >> 1, rows - 1)
         far = min(max(near + (1 if i & 1 else -1), 0), rows - 1)
-        for j in range(columns):
-            coarse_u[j] = (np.int32(3) * np.int32(u[near, j]) + np.int32(u[far, j])) * np.int32(4) - np.int32(2048)
-            coarse_v[j] = (np.int32(3) * np.int32(v[near, j]) + np.int32(v[far, j])) * np.int32(4) - np.int32(2048)
-        coarse_u[columns] = coarse_u[columns - 1]
-        coarse_v[columns] = coarse_v[columns - 1]
-        for j in range(columns):
-            line_u[2 * j] = coarse_u[j]
-            line_v[2 * j] = coarse_v[j]
-            line_u[2 * j + 1] = (coarse_u[j] + coarse_u[j + 1]) >> 1
-            line_v[2 * j + 1] = (coarse_v[j] + coarse_v[j + 1]) >> 1
-        _colour_line(y[i], line_u, line_v, factors, planes, out[i])
+        for c in range(2):
+            plane, line = (u, chroma[0]) if c == 0 else (v, chroma[1])
+            first, second = plane[near], plane[far]
+            for j in range(columns):
+                coarse[j] = (np.int32(3) * np.int32(first[j]) + np.int32(second[j])) * four - np.int32(2048)
+            coarse[columns] = coarse[columns - 1]
+            for j in range(columns):
+                line[2 * j] = coarse[j]
+                line[2 * j + 1] = (coarse[j] + coarse[j + 1]) >> one
+        line_y, line_u, line_v = y[i], chroma[0], chroma[1]
+        red, green, blue = out[0, i], out[1, i], out[2, i]
+        for j in range(width):
+            luma[j] = (np.int32(line_y[j]) - offset) * scale + half
+        for j in range(width):
+            red[j] = min(max((luma[j] + ((red_v * line_v[j]) >> four)) >> shift, none), most)
+        for j in range(width):
+            value = (luma[j] + ((green_u * line_u[j] + green_v * line_v[j]) >> four)) >> shift
+            green[j] = min(max(value, none), most)
+        for j in range(width):
+            blue[j] = min(max((luma[j] + ((blue_u * line_u[j]) >> four)) >> shift, none), most)
 
 
 @njit("void(uint8[:,:,::1], int32[:], uint8[:,:,::1])", nogil=True, cache=True, fastmath=True)
@@ -185,40 +215,33 @@ def _yuyv_to_rgb(yuyv, factors, out):
     cache=True,
     fastmath=True,
 )
-def _rgb_to_i420(rgb, factors, y, u, v):
-    height, width = rgb.shape[:2]
+def _planes_to_i420(planes, factors, y, u, v):
+    height, width = planes.shape[1:]
     columns = width // 2
-    planes = np.empty((3, width), np.int32)
     sums = np.empty((3, width + 2), np.int32)  # two rows added up; one column repeated on the left
     y0, y1, y2, offset = factors[0, 0], factors[0, 1], factors[0, 2], factors[0, 3]
     u0, u1, u2 = factors[1, 0], factors[1, 1], factors[1, 2]
     v0, v1, v2 = factors[2, 0], factors[2, 1], factors[2, 2]
-    base = (offset << _SHIFT) + np.int32(1 << (_SHIFT - 1))
+    shift, further, two = np.int32(_SHIFT), np.int32(_SHIFT + 3), np.int32(2)
+    base = (offset << shift) + np.int32(1 << (_SHIFT - 1))
     middle = np.int32((128 << (_SHIFT + 3)) + (1 << (_SHIFT + 2)))
     for i in range(height):
-        line = rgb[i]
+        red, green, blue, luma = planes[0, i], planes[1, i], planes[2, i], y[i]
         for j in range(width):
-            planes[0, j] = line[j, 0]
-            planes[1, j] = line[j, 1]
-            planes[2, j] = line[j, 2]
-        for j in range(width):
-            y[i, j] = (y0 * planes[0, j] + y1 * planes[1, j] + y2 * planes[2, j] + base) >> _SHIFT
-        for c in range(3):
-            if i & 1 == 0:
-                for j in range(width):
-                    sums[c, j + 1] = planes[c, j]
-            else:
-                for j in range(width):
-                    sums[c, j + 1] += planes[c, j]
-                sums[c, 0] = sums[c, 1]
+            luma[j] = (y0 * np.int32(red[j]) + y1 * np.int32(green[j]) + y2 * np.int32(blue[j]) + base) >> shift
         if i & 1 == 0:
             continue
+        for c in range(3):
+            above, below, line = planes[c, i - 1], planes[c, i], sums[c]
+            for j in range(width):
+                line[j + 1] = np.int32(above[j]) + np.int32(below[j])
+            line[0] = line[1]
         row = i >> 1
         for j in range(columns):
-            red = sums[0, 2 * j] + 2 * sums[0, 2 * j + 1] + sums[0, 2 * j + 2]
-            green = sums[1, 2 * j] + 2 * sums[1, 2 * j + 1] + sums[1, 2 * j + 2]
-            blue = sums[2, 2 * j] + 2 * sums[2, 2 * j + 1] + sums[2, 2 * j + 2]
-            cb = (u0 * red + u1 * green + u2 * blue + middle) >> (_SHIFT + 3)
-            cr = (v0 * red + v1 * green + v2 * blue + middle) >> (_SHIFT + 3)
+            r = sums[0, 2 * j] + two * sums[0, 2 * j + 1] + sums[0, 2 * j + 2]
+            g = sums[1, 2 * j] + two * sums[1, 2 * j + 1] + sums[1, 2 * j + 2]
+            b = sums[2, 2 * j] + two * sums[2, 2 * j + 1] + sums[2, 2 * j + 2]
+            cb = (u0 * r + u1 * g + u2 * b + middle) >> further
+            cr = (v0 * r + v1 * g + v2 * b + middle) >> further
             u[row, j] = min(max(cb, np.int32(0)), np.int32(255))
             v[row, j] = min(max(cr, np.int32(0)), np.int32(255))

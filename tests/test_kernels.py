@@ -59,7 +59,7 @@ def test_read_only_installation_and_home(tmp_path: Path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     code = (
-        "import os, f2fcam.yuv as y; from pathlib import Path; k = y._i420_to_rgb; "
+        "import os, f2fcam.yuv as y; from pathlib import Path; k = y._i420_to_planes; "
         "print(os.environ['NUMBA_CACHE_DIR'], len(k.stats.cache_hits), sum(k.stats.cache_misses.values()))"
     )
     runs = [
@@ -79,7 +79,7 @@ def test_cold_modules_are_those_without_compiled_code(tmp_path: Path, monkeypatc
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert "yuv" in kernels.cold_modules()
     (tmp_path / "f2fcam_1").mkdir()
-    (tmp_path / "f2fcam_1" / "yuv._i420_to_rgb-87.py311.nbi").write_bytes(b"")
+    (tmp_path / "f2fcam_1" / "yuv._i420_to_planes-87.py311.nbi").write_bytes(b"")
     assert "yuv" not in kernels.cold_modules()
 
 

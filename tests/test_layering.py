@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
-    ("__init__", "errors", "kernels", "progress"),
+    ("__init__", "errors", "kernels", "overlap", "progress"),
     ("frame", "yuv", "latest", "metrics", "pacing", "ring", "channel"),
     ("control",),
     ("config",),
@@ -31,6 +31,7 @@ LAYERS = (
         "enrolled_clip",
         "enrolled_complexion",
         "enrolled_pictures",
+        "enrolled_tracking",
         "learner",
         "source_side",
         "source_process",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
-from f2fcam.mouth.aperture import APERTURES, HEIGHTS, Aperture, ApertureName, PersonAperture, Placed, apertures
+from f2fcam.mouth.aperture import APERTURES, HEIGHTS, Aperture, ApertureName, PersonAperture, Placed, build_aperture
 from f2fcam.mouth.contour import Straight, inside_evidence, rim_shifts, straighten
 from f2fcam.mouth.database import ApertureDatabase, embedding, k_medoids, nearest_neighbours, squared_distances
 from f2fcam.mouth.descriptor import (
@@ -28,9 +28,12 @@ from f2fcam.mouth.descriptor import (
 )
 from f2fcam.mouth.interior import COLUMNS, ROWS, Content, Rim, content, darkness, even_content
 from f2fcam.mouth.patch import PatchMaker
+from f2fcam.overlap import in_order, with_own
 
 PIXEL_BUDGET = {"mouth": 64 << 20, "eye_left": 20 << 20, "eye_right": 20 << 20}
 """Bytes of crops that a database keeps; of longer clips the most different frames stay."""
+MOST_HELD = 2
+"""Budgets' worth of crops that are held before the most different ones are chosen."""
 CROP_MARGIN_PX = 8
 SHAPE_RANK = 16
 MISFIT_SMOOTHING = 1.0
@@ -63,21 +66,14 @@ class TrackedClip:
     usable: Bool[np.ndarray, " f"]
 
 
-@dataclass(slots=True)
-class _Pictures:
-    """What the frames' pictures add to a database."""
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """An opening's visible outline in a frame, and what is within."""
 
-    crops: list[UInt8[np.ndarray, "h w 3"]]
-    corner: list[tuple[int, int]]
-    pattern: list[np.ndarray]
-    thumbnail: list[np.ndarray]
-    sharpness: list[float]
-    mouths: list[Straight | None]
-    heights: list[np.ndarray]
-    gloom: list[float]
-    rim: list[Rim]
-    content: list[Content]
-    frames: list[int]
+    rim: Rim
+    heights: Float32[np.ndarray, " 7"]
+    content: Content
+    gloom: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +90,101 @@ class _Facts:
     misfit: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """What one frame's picture shows of an opening."""
+
+    row: int
+    crop: UInt8[np.ndarray, "h w 3"]
+    corner: tuple[int, int]
+    pattern: np.ndarray
+    thumbnail: np.ndarray
+    sharpness: float
+    mouth: Straight | None
+
+
+class DatabaseBuilder:
+    """The databases of mouth and eyes, from one picture after the other.
+
+    `look` may be called by several threads at once; `add` takes its results. Crops are thinned out on the way, so that memory
+    grows by landmarks, coefficients and a mouth's straightened colours only.
+    """
+
+    def __init__(self, model: FaceModel, person: Person, clip: TrackedClip, threads: int = 1) -> None:
+        self._clip, self._threads, self._camera = clip, threads, person.intrinsics
+        self._apertures = dict(zip(APERTURES, in_order(lambda n: build_aperture(model, n), APERTURES, threads)))
+        self._geometry = {name: PersonAperture(model, person, self._apertures[name]) for name in APERTURES}
+        found = in_order(lambda name: _facts(self._geometry[name], clip), APERTURES, threads)
+        self._facts = dict(zip(APERTURES, found))
+        self._rows: dict[ApertureName, list[int]] = {name: [] for name in APERTURES}
+        self._kept: dict[ApertureName, list[_Glance]] = {name: [] for name in APERTURES}
+        self._bytes = dict.fromkeys(APERTURES, 0)
+        self._mouths: list[tuple[int, Straight]] = []
+
+    def look(self, row: int, picture: UInt8[np.ndarray, "h w 3"]) -> list[_Glance | None]:
+        """What the picture shows of each opening; nothing where the row is not usable."""
+        if not self._clip.usable[row]:
+            return []
+        glances = []
+        for name in APERTURES:
+            placed = self._geometry[name].place(self._clip.performances[row], self._facts[name].misfit[row])
+            glances.append(_look(self._apertures[name], placed, self._camera, row, picture))
+        return glances
+
+    def add(self, glances: list[_Glance | None]) -> None:
+        """Take in what `look` saw, in the order of time."""
+        for name, glance in zip(APERTURES, glances):
+            if glance is None:
+                continue
+            self._rows[name].append(glance.row)
+            self._kept[name].append(glance)
+            if glance.mouth is not None:
+                self._mouths.append((glance.row, glance.mouth))
+            self._bytes[name] += glance.crop.size
+            if self._bytes[name] > MOST_HELD * PIXEL_BUDGET[name]:
+                self._thin(name)
+
+    def _thin(self, name: ApertureName) -> None:
+        """Keep as many crops as the budget holds."""
+        seen, facts = self._kept[name], self._facts[name]
+        vectors = _vectors(facts, _scales(facts, self._rows[name]), seen)
+        kept = _most_different(vectors, np.array([glance.crop.size for glance in seen]), PIXEL_BUDGET[name])
+        self._kept[name] = [seen[k] for k in kept]
+        self._bytes[name] = sum(glance.crop.size for glance in self._kept[name])
+
+    def build(self) -> dict[ApertureName, ApertureDatabase]:
+        """The databases of all that was added."""
+        _correct_rims(self._apertures["mouth"], self._facts["mouth"].misfit, self._mouths, self._threads)
+        for name in APERTURES:
+            self._kept[name].sort(key=lambda glance: glance.row)
+            self._thin(name)
+        outlines = {name: self._outlines(name) for name in APERTURES}
+
+        def assembled(name: ApertureName) -> ApertureDatabase:
+            facts, scales = self._facts[name], _scales(self._facts[name], self._rows[name])
+            return _assemble(self._geometry[name], self._clip, facts, scales, self._kept[name], outlines[name])
+
+        return dict(zip(APERTURES, in_order(assembled, APERTURES, self._threads)))
+
+    def _outlines(self, name: ApertureName) -> list[_Outline]:
+        geometry, misfit = self._geometry[name], self._facts[name].misfit
+
+        def outlined(glance: _Glance, maker: PatchMaker) -> _Outline:
+            placed = geometry.place(self._clip.performances[glance.row], misfit[glance.row])
+            return _outline(maker, placed, self._camera, glance)
+
+        makers = [PatchMaker(self._apertures[name]) for _ in range(self._threads)]
+        return list(in_order(with_own(outlined, makers), self._kept[name], self._threads, ahead=self._threads))
+
+
 def build_databases(
     model: FaceModel, person: Person, clip: TrackedClip, pictures: Iterable[tuple[int, UInt8[np.ndarray, "h w 3"]]]
 ) -> dict[ApertureName, ApertureDatabase]:
     """One pass over `pictures`, pairs of row and picture in any order; rows that are not usable are passed over."""
-    makers = {name: PatchMaker(aperture) for name, aperture in apertures(model).items()}
-    geometry = {name: PersonAperture(model, person, maker.aperture) for name, maker in makers.items()}
-    facts = {name: _facts(geometry[name], clip) for name in APERTURES}
-    seen = {name: _Pictures(*([] for _ in fields(_Pictures))) for name in APERTURES}
+    builder = DatabaseBuilder(model, person, clip)
     for row, picture in pictures:
-        if clip.usable[row]:
-            for name in APERTURES:
-                placed = geometry[name].place(clip.performances[row], facts[name].misfit[row])
-                _look(makers[name].aperture, placed, person.intrinsics, row, picture, seen[name])
-    for name in APERTURES:
-        _correct_rims(makers[name].aperture, facts[name].misfit, seen[name])
-        _outline(makers[name], geometry[name], clip, facts[name].misfit, seen[name])
-    return {name: _assemble(geometry[name], clip, facts[name], seen[name]) for name in APERTURES}
+        builder.add(builder.look(row, picture))
+    return builder.build()
 
 
 def _facts(geometry: PersonAperture, clip: TrackedClip) -> _Facts:
@@ -166,65 +240,57 @@ def _regression(model: np.ndarray, detected: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _look(
-    aperture: Aperture,
-    placed: Placed,
-    intrinsics: Intrinsics,
-    row: int,
-    picture: UInt8[np.ndarray, "h w 3"],
-    out: _Pictures,
-) -> None:
-    """Crop one frame and describe the crop; frames whose opening leaves the picture are passed over."""
+    aperture: Aperture, placed: Placed, intrinsics: Intrinsics, row: int, picture: UInt8[np.ndarray, "h w 3"]
+) -> _Glance | None:
+    """Crop one frame and describe the crop; None where the opening leaves the picture."""
     pixels = placed.pixels[aperture.alpha > 0]
     x0, y0 = (int(v) for v in np.floor(pixels.min(axis=0)) - CROP_MARGIN_PX)
     x1, y1 = (int(v) for v in np.ceil(pixels.max(axis=0)) + CROP_MARGIN_PX)
     height, width = picture.shape[:2]
     if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-        return
-    crop = np.ascontiguousarray(picture[y0:y1, x0:x1])
+        return None
+    # A crop that is a view would keep the whole picture in memory.
+    crop = picture[y0:y1, x0:x1].copy()
     solid = placed.pixels[aperture.alpha > 0.99]
     (cx0, cy0), (cx1, cy1) = solid.min(axis=0).astype(int), solid.max(axis=0).astype(int) + 1
     core = picture[cy0:cy1, cx0:cx1]
-    out.crops.append(crop)
-    out.corner.append((x0, y0))
-    out.pattern.append(local_binary_patterns(core))
-    out.thumbnail.append(thumbnail(core))
     gray = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
-    out.sharpness.append(float(cv2.Laplacian(gray, cv2.CV_32F).std()))
+    mouth = None
     if aperture.controls:
         px_per_mm = intrinsics.pixels_per_mm(float(placed.points[:, 2].mean()))
-        out.mouths.append(straighten(crop, (x0, y0), placed, aperture, px_per_mm))
-    out.frames.append(row)
+        mouth = straighten(crop, (x0, y0), placed, aperture, px_per_mm)
+    return _Glance(
+        row=row,
+        crop=crop,
+        corner=(x0, y0),
+        pattern=local_binary_patterns(core),
+        thumbnail=thumbnail(core),
+        sharpness=float(cv2.Laplacian(gray, cv2.CV_32F).std()),
+        mouth=mouth,
+    )
 
 
-def _correct_rims(aperture: Aperture, misfit: Float32[np.ndarray, "f m 2"], seen: _Pictures) -> None:
+def _correct_rims(
+    aperture: Aperture, misfit: Float32[np.ndarray, "f m 2"], known: list[tuple[int, Straight]], threads: int
+) -> None:
     """Write where lips end to the last points of `misfit`."""
-    known = [(row, mouth) for row, mouth in zip(seen.frames, seen.mouths, strict=False) if mouth is not None]
     if not known:
         return
-    evidence = inside_evidence([mouth for _, mouth in known])
-    for row, mouth in known:
-        misfit[row, len(aperture.landmarks) :] = rim_shifts(mouth, evidence, aperture.controls)
+    rows, mouths = zip(*known)
+    evidence = inside_evidence(mouths)
+    shifts = in_order(lambda mouth: rim_shifts(mouth, evidence, aperture.controls), mouths, threads, ahead=threads)
+    for row, shift in zip(rows, shifts):
+        misfit[row, len(aperture.landmarks) :] = shift
 
 
-def _outline(
-    maker: PatchMaker,
-    geometry: PersonAperture,
-    clip: TrackedClip,
-    misfit: Float32[np.ndarray, "f m 2"],
-    seen: _Pictures,
-) -> None:
-    """Each crop's visible opening, and what it shows."""
-    for row, crop, corner in zip(seen.frames, seen.crops, seen.corner, strict=True):
-        placed = geometry.place(clip.performances[row], misfit[row])
-        outline = maker.stage(placed, NO_LIGHT, geometry.intrinsics).rim
-        seen.rim.append(outline)
-        seen.heights.append(_heights(outline, placed, maker.aperture, geometry.intrinsics))
-        if maker.aperture.has_jaw:
-            seen.content.append(content(crop, outline, corner))
-            seen.gloom.append(darkness(crop, outline, corner))
-        else:
-            seen.content.append(even_content())
-            seen.gloom.append(0.0)
+def _outline(maker: PatchMaker, placed: Placed, intrinsics: Intrinsics, glance: _Glance) -> _Outline:
+    """A crop's visible opening, and what it shows."""
+    outline = maker.stage(placed, NO_LIGHT, intrinsics).rim
+    heights = _heights(outline, placed, maker.aperture, intrinsics)
+    if not maker.aperture.has_jaw:
+        return _Outline(outline, heights, even_content(), 0.0)
+    shown = content(glance.crop, outline, glance.corner)
+    return _Outline(outline, heights, shown, darkness(glance.crop, outline, glance.corner))
 
 
 def _heights(outline: Rim, placed: Placed, aperture: Aperture, intrinsics: Intrinsics) -> Float32[np.ndarray, " 7"]:
@@ -249,30 +315,38 @@ def blur_of(sharpness: Float64[np.ndarray, " n"], openness: Float32[np.ndarray, 
     return np.maximum(np.log2(usual / np.maximum(sharpness, 1e-3)), 0).astype(np.float32)
 
 
-def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: _Pictures) -> ApertureDatabase:
+def _scales(facts: _Facts, rows: list[int]) -> Float32[np.ndarray, " 4"]:
+    """Units of the descriptor's terms, from all frames that were seen."""
+    frames = np.array(sorted(rows), np.int32)
+    terms = {"shape": facts.shape, "turn": facts.turn, "measures": facts.measures, "gaze": facts.gaze}
+    return np.array([_spread(term[frames], LEAST_SPREAD[name]) for name, term in terms.items()], np.float32)
+
+
+def _vectors(facts: _Facts, scales: np.ndarray, seen: list[_Glance]) -> np.ndarray:
+    """What frames are compared by, a row each."""
+    rows = [glance.row for glance in seen]
+    terms = (facts.shape, facts.turn, facts.measures, facts.gaze)
+    columns = [(term / scale)[rows] for term, scale in zip(terms, scales)]
+    return embedding(*columns, _stack([glance.pattern for glance in seen], (354,)))
+
+
+def _assemble(
+    geometry: PersonAperture,
+    clip: TrackedClip,
+    facts: _Facts,
+    scales: Float32[np.ndarray, " 4"],
+    seen: list[_Glance],
+    outlines: list[_Outline],
+) -> ApertureDatabase:
     name = geometry.aperture.name
-    order = np.argsort(seen.frames, kind="stable")
-    frames = np.array(seen.frames, np.int32)[order]
-    scales = np.array(
-        [
-            _spread(facts.shape[frames], LEAST_SPREAD["shape"]),
-            _spread(facts.turn[frames], LEAST_SPREAD["turn"]),
-            _spread(facts.measures[frames], LEAST_SPREAD["measures"]),
-            _spread(facts.gaze[frames], LEAST_SPREAD["gaze"]),
-        ],
-        np.float32,
-    )
-    columns = [facts.shape / scales[0], facts.turn / scales[1], facts.measures / scales[2], facts.gaze / scales[3]]
-    pattern = np.stack([seen.pattern[k] for k in order]) if len(order) else np.zeros((0, 354), np.float32)
-    vectors = embedding(*(c[frames] for c in columns), pattern)
-    sizes = np.array([seen.crops[k].size for k in order], np.int64)
-    kept = _most_different(vectors, sizes, PIXEL_BUDGET[name])
-    rows, picked = frames[kept], order[kept]
-    crops = [seen.crops[k] for k in picked]
-    sharpness = np.array([seen.sharpness[k] for k in picked])
-    gloom = np.array([seen.gloom[k] for k in picked], np.float32)
-    cluster, medoids = k_medoids(vectors[kept]) if len(kept) else (np.zeros(0, np.int32), np.zeros(0, np.int32))
-    shape, turn, measures, look = (column[rows].astype(np.float32) for column in columns)
+    rows = np.array([glance.row for glance in seen], np.int32)
+    vectors = _vectors(facts, scales, seen)
+    crops, sizes = [glance.crop for glance in seen], np.array([glance.crop.size for glance in seen], np.int64)
+    cluster, medoids = k_medoids(vectors) if len(rows) else (np.zeros(0, np.int32), np.zeros(0, np.int32))
+    terms = zip((facts.shape, facts.turn, facts.measures, facts.gaze), scales)
+    shape, turn, measures, look = ((term / scale)[rows].astype(np.float32) for term, scale in terms)
+    openness = measures[:, GAPS[name]].mean(axis=1)
+    gloom = np.array([outline.gloom for outline in outlines], np.float32)
     performances = [clip.performances[row] for row in rows]
     return ApertureDatabase(
         name=name,
@@ -287,31 +361,29 @@ def _assemble(geometry: PersonAperture, clip: TrackedClip, facts: _Facts, seen: 
         turn=turn,
         measures=measures,
         gaze=look,
-        pattern=pattern[kept],
-        thumbnail=_stack([seen.thumbnail[k] for k in picked], (384,)),
-        blur=blur_of(sharpness, measures[:, GAPS[name]].mean(axis=1)),
+        pattern=_stack([glance.pattern for glance in seen], (354,)),
+        thumbnail=_stack([glance.thumbnail for glance in seen], (384,)),
+        blur=blur_of(np.array([glance.sharpness for glance in seen]), openness),
         gloom=np.maximum(gloom - max(float(gloom.min(initial=1.0)), NATURAL_DARK), 0.0).astype(np.float32),
         metric=facts.metric,
         scales=scales,
         slope=facts.slope,
         offset=facts.offset,
-        gap_range=np.percentile(measures[:, GAPS[name]].mean(axis=1), [3, 80]).astype(np.float32)
-        if len(rows)
-        else np.array([0, 1], np.float32),
+        gap_range=np.percentile(openness, [3, 80]).astype(np.float32) if len(rows) else np.array([0, 1], np.float32),
         cluster=cluster,
         medoids=medoids,
-        neighbours=nearest_neighbours(vectors[kept]),
-        heights=_stack([seen.heights[k] for k in picked], (HEIGHTS,)),
+        neighbours=nearest_neighbours(vectors),
+        heights=_stack([outline.heights for outline in outlines], (HEIGHTS,)),
         fitted_heights=_stack([geometry.heights(p.expression) for p in performances], (HEIGHTS,)),
-        rim_axes=_stack([seen.rim[k].to_axes for k in picked], (2, 3)),
-        rim_ends=_stack([np.array([seen.rim[k].first, seen.rim[k].last]) for k in picked], (2,)),
-        rim_edges=_stack([np.stack([seen.rim[k].upper, seen.rim[k].lower]) for k in picked], (2, COLUMNS)),
-        seam=np.array([seen.content[k].seam for k in picked], np.float32),
-        give=_stack([seen.content[k].give for k in picked], (ROWS + 1,)),
+        rim_axes=_stack([outline.rim.to_axes for outline in outlines], (2, 3)),
+        rim_ends=_stack([np.array([outline.rim.first, outline.rim.last]) for outline in outlines], (2,)),
+        rim_edges=_stack([np.stack([outline.rim.upper, outline.rim.lower]) for outline in outlines], (2, COLUMNS)),
+        seam=np.array([outline.content.seam for outline in outlines], np.float32),
+        give=_stack([outline.content.give for outline in outlines], (ROWS + 1,)),
         pixels=np.concatenate([c.ravel() for c in crops]) if crops else np.zeros(0, np.uint8),
-        start=np.concatenate([[0], np.cumsum(sizes[kept])[:-1]]).astype(np.int64)[: len(kept)],
+        start=np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)[: len(rows)],
         size=np.array([(c.shape[1], c.shape[0]) for c in crops], np.int32).reshape(-1, 2),
-        corner=np.array([seen.corner[k] for k in picked], np.int32).reshape(-1, 2),
+        corner=np.array([glance.corner for glance in seen], np.int32).reshape(-1, 2),
     )
 
 

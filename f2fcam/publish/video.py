@@ -24,8 +24,12 @@ TICKS_PER_S = 90_000
 CRF = 16
 """x264's quality of a rendered video."""
 
-INTRA_CRF = 13
+INTRA_CRF = 12
 """x264's quality where every picture is a key picture: at least 42 dB on the clips measured (`DECISIONS` 21)."""
+
+INTRA_PRESET = "ultrafast"
+"""Without arithmetic coding a picture is written in a third of the time and read in half; at the same quality a quarter more
+bytes."""
 
 _TAGS = {"bt601": (6, 6, 6), "bt709": (1, 1, 1)}
 """ISO/IEC 23091-2 (matrix, primaries, transfer)."""
@@ -178,7 +182,7 @@ class VideoWriter:
     def _add_picture_stream(self, intra_only: bool, crf: int | None, preset: str | None) -> av.VideoStream:
         options = {
             "crf": str(crf if crf is not None else INTRA_CRF if intra_only else CRF),
-            "preset": preset or ("veryfast" if intra_only else "fast"),
+            "preset": preset or (INTRA_PRESET if intra_only else "fast"),
         }
         if intra_only:
             options |= {"g": "1", "bf": "0", "x264-params": "keyint=1:scenecut=0:bframes=0"}

@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel, SurfacePoints
 from f2fcam.face.state import Performance, Person
+from f2fcam.overlap import in_order
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.track.bundle_rows import bundle_rows
 from f2fcam.track.bundle_system import OWN, SHARED, Block, System, reduced_system
@@ -154,14 +155,15 @@ class _Problem:
         keyframes: list[Keyframe],
         intrinsics: Intrinsics,
         config: BundleConfig,
+        threads: int,
     ) -> None:
+        self.threads = threads
         self.model, self.samples, self.keyframes, self.config = model, samples, keyframes, config
         self.intrinsics = intrinsics
         self.valid = np.flatnonzero(model.landmark_valid)
         self.rows = _gather(model, samples, self.valid)
         self.sigma_mm = model.landmark_sigma_mm[self.valid].astype(np.float64)
         self._triangles0 = model.triangles(0)
-        self._rasterizer = CpuRasterizer()
         self.blocks = [Block.empty(len(samples), len(self.valid)) for _ in keyframes]
         share = np.float32(max(config.color, 1e-6) / len(samples))
         self._texture_precision = np.full(3 * len(samples), share / config.texture_sigma**2, np.float32)
@@ -192,22 +194,23 @@ class _Problem:
 
     def visibility(self, state: _State, level: int) -> list[np.ndarray]:
         """Which samples each keyframe sees."""
-        out = []
-        for keyframe, frame in zip(self.keyframes, state.frames, strict=True):
-            camera = self.camera(keyframe.levels[level], state)
-            vertices = self.model.geometry0(state.shared[IDENTITY].astype(np.float32), frame.expression)
-            pose = frame.camera_from_model
-            depth = self._rasterizer.rasterize(pose.apply(vertices).astype(np.float32), self._triangles0, camera).depth
-            points, u, v = self._surface(state, frame)
-            points = pose.apply(points)
-            normals = np.cross(u, v) @ pose.rotation.T
-            pixel = camera.project(points).astype(np.int32)
-            inside = (pixel >= 0).all(axis=1) & (pixel[:, 0] < camera.width) & (pixel[:, 1] < camera.height)
-            nearest = depth[np.where(inside, pixel[:, 1], 0), np.where(inside, pixel[:, 0], 0)]
-            cosine = -np.einsum("pc,pc->p", normals, points)
-            cosine /= np.linalg.norm(normals, axis=1) * np.linalg.norm(points, axis=1)
-            out.append(inside & (cosine > 0.25) & (points[:, 2] < nearest + OCCLUSION_MARGIN_MM))
-        return out
+        pairs = list(zip(self.keyframes, state.frames, strict=True))
+        return list(in_order(lambda pair: self._visible(state, pair[0].levels[level], pair[1]), pairs, self.threads))
+
+    def _visible(self, state: _State, level: Level, frame: Performance) -> np.ndarray:
+        camera = self.camera(level, state)
+        vertices = self.model.geometry0(state.shared[IDENTITY].astype(np.float32), frame.expression)
+        pose = frame.camera_from_model
+        depth = CpuRasterizer().rasterize(pose.apply(vertices).astype(np.float32), self._triangles0, camera).depth
+        points, u, v = self._surface(state, frame)
+        points = pose.apply(points)
+        normals = np.cross(u, v) @ pose.rotation.T
+        pixel = camera.project(points).astype(np.int32)
+        inside = (pixel >= 0).all(axis=1) & (pixel[:, 0] < camera.width) & (pixel[:, 1] < camera.height)
+        nearest = depth[np.where(inside, pixel[:, 1], 0), np.where(inside, pixel[:, 0], 0)]
+        cosine = -np.einsum("pc,pc->p", normals, points)
+        cosine /= np.linalg.norm(normals, axis=1) * np.linalg.norm(points, axis=1)
+        return inside & (cosine > 0.25) & (points[:, 2] < nearest + OCCLUSION_MARGIN_MM)
 
     def camera(self, level: Level, state: _State) -> Intrinsics:
         """The level's camera with the iterate's focal length."""
@@ -223,25 +226,41 @@ class _Problem:
         """Fill the blocks; returns the energy."""
         self.prior = self._prior_precision(level)
         albedo = self.rows.albedo_mean + self.rows.albedo @ state.shared[ALBEDO].astype(np.float32)
-        albedo = np.maximum(albedo, 1e-3) * np.exp(state.texture)
+        own = np.exp(state.texture)
+        albedo = (np.maximum(albedo, 1e-3) * own).astype(np.float32)
+        albedo_rows = self.rows.albedo * own[:, :, None]
         value = self._values(state)
         total = float(value @ self.prior @ value) / 2
         total += float((self._texture_precision * state.texture.ravel() ** 2).sum()) / 2
-        for keyframe, frame, seen, block in zip(self.keyframes, state.frames, visible, self.blocks, strict=True):
-            camera = self.camera(keyframe.levels[level], state)
-            points, u, v = (a.astype(np.float32) for a in self._surface(state, frame))
-            total += bundle_rows(
-                points, u, v, frame.camera_from_model.rotation.astype(np.float32),
-                frame.camera_from_model.translation.astype(np.float32), keyframe.levels[level].image,
-                camera.focal, camera.center_x, camera.center_y, albedo.astype(np.float32),
-                self.rows.albedo * np.exp(state.texture)[:, :, None], frame.lighting, self.samples.area, seen,
-                self.rows.position, self.rows.tangent_u, self.rows.tangent_v,
-                np.float32(self.config.color), np.float32(self.config.saturation[level]),
-                np.float32(self.config.shape_from_shading),
-                block.jacobian, block.residual, block.reflectance,
-            )  # fmt: skip
-            total += self._landmark_rows(state, keyframe, frame, camera, level, block)
-        return total
+
+        def one(number: int) -> float:
+            return self._linearize_one(state, number, visible[number], level, albedo, albedo_rows)
+
+        return total + sum(in_order(one, range(len(self.keyframes)), self.threads))
+
+    def _linearize_one(
+        self,
+        state: _State,
+        number: int,
+        seen: np.ndarray,
+        level: int,
+        albedo: Float32[np.ndarray, "p 3"],
+        albedo_rows: Float32[np.ndarray, "p 3 80"],
+    ) -> float:
+        """Fill one keyframe's block; returns its energy."""
+        keyframe, frame, block = self.keyframes[number], state.frames[number], self.blocks[number]
+        camera = self.camera(keyframe.levels[level], state)
+        points, u, v = (a.astype(np.float32) for a in self._surface(state, frame))
+        energy = bundle_rows(
+            points, u, v, frame.camera_from_model.rotation.astype(np.float32),
+            frame.camera_from_model.translation.astype(np.float32), keyframe.levels[level].image,
+            camera.focal, camera.center_x, camera.center_y, albedo, albedo_rows, frame.lighting, self.samples.area, seen,
+            self.rows.position, self.rows.tangent_u, self.rows.tangent_v,
+            np.float32(self.config.color), np.float32(self.config.saturation[level]),
+            np.float32(self.config.shape_from_shading),
+            block.jacobian, block.residual, block.reflectance,
+        )  # fmt: skip
+        return energy + self._landmark_rows(state, keyframe, frame, camera, level, block)
 
     def _landmark_rows(
         self, state: _State, keyframe: Keyframe, frame: Performance, camera: Intrinsics, number: int, block: Block
@@ -283,8 +302,9 @@ class _Problem:
     def system(self, state: _State) -> System:
         """Normal equations at what was linearised last."""
         return reduced_system(
-            self.blocks, self.prior, self._values(state), self._texture_precision, state.texture.ravel()
-        )
+            self.blocks, self.prior, self._values(state), self._texture_precision, state.texture.ravel(),
+            threads=self.threads,
+        )  # fmt: skip
 
 
 def bundle(
@@ -294,10 +314,14 @@ def bundle(
     intrinsics: Intrinsics,
     config: BundleConfig,
     *,
+    threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Bundle:
-    """Estimate the person in `keyframes`, filmed with one camera of about `intrinsics`, from the mean face."""
-    problem = _Problem(model, samples, keyframes, intrinsics, config)
+    """Estimate the person in `keyframes`, filmed with one camera of about `intrinsics`, from the mean face.
+
+    The outcome does not depend on the number of threads.
+    """
+    problem = _Problem(model, samples, keyframes, intrinsics, config, threads)
     state = _State(np.zeros(SHARED), np.zeros((len(samples), 3), np.float32), [k.start for k in keyframes])
     energies: list[float] = []
     total = sum(config.steps)

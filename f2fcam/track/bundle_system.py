@@ -12,11 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from numba import njit
 
+from f2fcam.overlap import in_order
 from f2fcam.track.solver import BoundedSolver
 
 SHARED, OWN = 161, 109
 """Unknowns: shared ones, then per keyframe `[rotation 3, translation 3, expression 76, lighting 27]`."""
+STRIP = 2400
+"""Rows that are multiplied at once: fixed, so that sums do not depend on the number of threads."""
 
 
 @dataclass(slots=True)
@@ -78,25 +82,55 @@ def reduced_system(
     value: Float[np.ndarray, " u"],
     own_prior: Float32[np.ndarray, " q"],
     own_value: Float32[np.ndarray, " q"],
+    *,
+    threads: int = 1,
 ) -> System:
     """Normal equations of `blocks` and of quadratic priors that pull the values to zero, own reflectances eliminated."""
     count = len(own_prior)
     root = np.sqrt(own_prior + sum(block.reflectance**2 for block in blocks))
     pull = (own_prior * own_value + sum(block.reflectance * block.residual[:count] for block in blocks)) / root
     normal, gradient = prior.copy(), prior @ value
-    coupling = np.zeros((count, SHARED + OWN * len(blocks)), np.float32)
-    for f, block in enumerate(blocks):
+    for f, (square, slope) in enumerate(in_order(_products, blocks, threads)):
         own = slice(SHARED + OWN * f, SHARED + OWN * (f + 1))
-        square, slope = block.jacobian.T @ block.jacobian, block.jacobian.T @ block.residual
         normal[:SHARED, :SHARED] += square[:SHARED, :SHARED]
         normal[own, own] += square[SHARED:, SHARED:]
         normal[:SHARED, own] += square[:SHARED, SHARED:]
         normal[own, :SHARED] += square[SHARED:, :SHARED]
         gradient[:SHARED] += slope[:SHARED]
         gradient[own] += slope[SHARED:]
-        mixed = block.jacobian[:count] * (block.reflectance / root)[:, None]
-        coupling[:, :SHARED] += mixed[:, :SHARED]
-        coupling[:, own] = mixed[:, SHARED:]
-    normal -= coupling.T @ coupling
-    gradient -= coupling.T @ pull
+    coupling = np.empty((count, SHARED + OWN * len(blocks)), np.float32)
+    strips = [slice(k, min(k + STRIP, count)) for k in range(0, count, STRIP)]
+    for square, slope in in_order(lambda rows: _eliminated(blocks, root, pull, rows, coupling[rows]), strips, threads):
+        normal -= square
+        gradient -= slope
     return System(normal, gradient, root, coupling, pull)
+
+
+def _products(block: Block) -> tuple[Float32[np.ndarray, "270 270"], Float32[np.ndarray, " 270"]]:
+    """J^T J and J^T r of one keyframe."""
+    return block.jacobian.T @ block.jacobian, block.jacobian.T @ block.residual
+
+
+def _eliminated(
+    blocks: Sequence[Block],
+    root: Float32[np.ndarray, " q"],
+    pull: Float32[np.ndarray, " q"],
+    rows: slice,
+    out: Float32[np.ndarray, "s u"],
+) -> tuple[Float32[np.ndarray, "u u"], Float32[np.ndarray, " u"]]:
+    """What the own reflectances of some rows take from the normal equations; their `System.coupling` into `out`."""
+    out[:, :SHARED] = 0
+    for f, block in enumerate(blocks):
+        _couple(block.jacobian[rows], block.reflectance[rows], root[rows], SHARED + OWN * f, out)
+    return out.T @ out, out.T @ pull[rows]
+
+
+@njit("void(f4[:,::1], f4[::1], f4[::1], i8, f4[:,::1])", nogil=True, cache=True)
+def _couple(jacobian, reflectance, root, start, out):
+    """Add one keyframe's columns: the shared ones to those of the others, its own from `start`."""
+    for i in range(len(root)):
+        share = reflectance[i] / root[i]
+        for k in range(SHARED):
+            out[i, k] += share * jacobian[i, k]
+        for k in range(OWN):
+            out[i, start + k] = share * jacobian[i, SHARED + k]

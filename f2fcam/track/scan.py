@@ -7,11 +7,13 @@ candidates: every n-th picture with a face, where n doubles whenever they become
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from f2fcam.frame import Frame
+from f2fcam.overlap import read_ahead
 from f2fcam.track.landmarks import LandmarkDetector, Landmarks
 from f2fcam.track.person import Observation
 from f2fcam.track.tracker import is_cut, thumbnail
@@ -101,7 +103,12 @@ class Scan:
 def scan(
     frames: Iterable[Frame], detector: LandmarkDetector, *, progress: Callable[[int], None] = lambda done: None
 ) -> Scan:
-    """Look at every picture once. `progress` gets the number of pictures done."""
+    """Look at every picture once, while the next ones are being read. `progress` gets the number of pictures done."""
+    with closing(read_ahead(frames)) as ahead:
+        return _scan(ahead, detector, progress)
+
+
+def _scan(frames: Iterable[Frame], detector: LandmarkDetector, progress: Callable[[int], None]) -> Scan:
     seen: list[Seen] = []
     shots: list[Shot] = []
     open_shot: Shot | None = None
