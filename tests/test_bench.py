@@ -308,6 +308,9 @@ def test_plots_are_drawings_whose_heights_are_the_values():
     assert places[1, 0] - places[0, 0] == pytest.approx(places[2, 0] - places[1, 0], abs=0.2)
     assert places[0, 1] - places[1, 1] == pytest.approx((places[1, 1] - places[2, 1]) / 2, abs=0.2)
     assert svg.shares([3.0, 1.0]) == [(1.0, 50.0), (3.0, 100.0)]
+    many = svg.shares(list(range(1000)))
+    assert len(many) == 100 and many[0] == (0, 0.1) and many[-1] == (999, 100.0)
+    assert {"0", "200", "1000"} <= set(_texts(svg.lines("L", "ms", "%", {"one": many})))
 
 
 def test_the_pages_own_words_stay_around_the_measured_part():

@@ -1,4 +1,7 @@
-"""What a child process of the benchmark does: one measurement, plain values in and out."""
+"""What a child process of the benchmark does: one measurement, plain values in and out.
+
+A job imports what it needs, so that a live one holds no more than the engine that `start` runs.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,18 @@ from typing import Any
 
 import cv2
 
-from f2fcam.benchmark import scaling
-from f2fcam.benchmark.chain import Serial, allocations, spread
-from f2fcam.benchmark.live import SETTLING_S, run_live
-from f2fcam.benchmark.source import read_pictures
-from f2fcam.benchmark.stages import kernel_table, measure_kernels, stage_table, stage_work
-from f2fcam.benchmark.yardsticks import measure_machine
-from f2fcam.enroll import enroll_video
 from f2fcam.errors import F2FError
-from f2fcam.face.morphable import load_face_model
-from f2fcam.profile_store import open_profile
-from f2fcam.trust.consent import self_consent
 
 
 def serial(*, profiles: str, profile: str, source: str, size: list[int], count: int, allocated: int) -> dict[str, Any]:
     """The chain in one thread: times of `count` pictures, then allocations of `allocated`, then the kernels."""
+    from f2fcam.benchmark.chain import Serial, allocations, spread
+    from f2fcam.benchmark.source import read_pictures
+    from f2fcam.benchmark.stages import kernel_table, measure_kernels, stage_table, stage_work
+    from f2fcam.benchmark.yardsticks import measure_machine
+    from f2fcam.face.morphable import load_face_model
+    from f2fcam.profile_store import open_profile
+
     picture_size, pictures = (size[0], size[1]), read_pictures(Path(source))
     chain = Serial(load_face_model(), open_profile(profile, Path(profiles)), picture_size, picture_size)
     try:
@@ -58,9 +58,12 @@ def live(
     fps: float,
     seconds: float,
     learn: bool = False,
-    settling_s: float = SETTLING_S,
+    settling_s: float,
 ) -> dict[str, Any]:
     """The engine's threads: rate, delay, use of the processor, and the most memory that this process ever held."""
+    from f2fcam.benchmark.live import run_live
+    from f2fcam.profile_store import open_profile
+
     outcome = run_live(
         lambda: open_profile(profile, Path(profiles)), Path(source), (size[0], size[1]), fps, seconds,
         learn=learn, settling_s=settling_s,
@@ -78,6 +81,9 @@ def live(
 
 def enrolment(*, video: str, folder: str, seconds: float) -> dict[str, Any]:
     """Enrol the beginning of a clip into a folder that is thrown away."""
+    from f2fcam.enroll import enroll_video
+    from f2fcam.trust.consent import self_consent
+
     start, cpu = time.monotonic(), time.process_time()
     try:
         made = enroll_video(Path(video), "bench", self_consent(), Path(folder), (0.0, seconds))
@@ -99,6 +105,11 @@ def scale(
     *, profiles: str, profile: str, source: str, lengths_s: list[float], samples: list[int], count: int
 ) -> dict[str, Any]:
     """The scaling tables."""
+    from f2fcam.benchmark import scaling
+    from f2fcam.benchmark.source import read_pictures
+    from f2fcam.face.morphable import load_face_model
+    from f2fcam.profile_store import open_profile
+
     model, target = load_face_model(), open_profile(profile, Path(profiles))
     return {
         "clip_length": scaling.clip_lengths(target, model, lengths_s, 4 * count),

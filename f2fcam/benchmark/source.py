@@ -16,10 +16,6 @@ from f2fcam.engine import fit
 from f2fcam.errors import InputError
 from f2fcam.frame import Frame
 from f2fcam.publish.video import VideoWriter
-from f2fcam.synthetic.acting import Script
-from f2fcam.synthetic.clip import SyntheticClip
-from f2fcam.synthetic.person import SyntheticPerson
-from f2fcam.synthetic.scene import Camera
 
 Pictures = list[UInt8[np.ndarray, "h w 3"]]
 Report = Callable[[int, int], None]
@@ -34,6 +30,12 @@ FPS = 25
 def source_pictures(source: Path | None, size: tuple[int, int], count: int, report: Report) -> Pictures:
     """The first pictures of a video fitted into `size`, or of the synthetic person."""
     if source is None:
+        # here, so that a live pass does not hold them
+        from f2fcam.synthetic.acting import Script
+        from f2fcam.synthetic.clip import SyntheticClip
+        from f2fcam.synthetic.person import SyntheticPerson
+        from f2fcam.synthetic.scene import Camera
+
         count = min(count, SYNTHETIC_PICTURES)
         clip = SyntheticClip(SyntheticPerson.held_out(0), Script(seed=0), Camera.facing(*size), noise=1.5)
         return [_reported(clip.frame(k / FPS), k, count, report) for k in range(count)]

@@ -12,6 +12,7 @@ COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#7
 INK = "#808080"
 """Between black and white: seen on both."""
 TICKS = 5
+MOST_SHARES = 100
 ENTRY_PX, LINE_PX = 7.2, 16
 """Width of a legend's letter, and height of its lines."""
 
@@ -46,12 +47,17 @@ def stacked_bars(
 
 
 def lines(title: str, x_label: str, y_label: str, curves: Mapping[str, Sequence[Point]], *, log_x: bool = False) -> str:
-    """Curves through points (x, y), y from 0; `log_x`: equal factors of x are equally wide."""
+    """Curves through points (x, y), y from 0; `log_x`: equal factors of x are equally wide.
+
+    Where there are but few places x, they are the axis's; else it is even, and begins at 0.
+    """
     points = [point for curve in curves.values() for point in curve]
     xs = sorted({x for x, _ in points})
     top = _rounded_up(max(y for _, y in points))
+    few = len(xs) <= 2 * TICKS
+    ticks = xs if few else [_rounded_up(xs[-1]) * k / TICKS for k in range(TICKS + 1)]
     way = math.log if log_x else float
-    low, high = way(xs[0]), way(xs[-1])
+    low, high = way(ticks[0]), way(ticks[-1])
 
     def place(x: float) -> float:
         return LEFT + 12 + (WIDTH - LEFT - RIGHT - 24) * ((way(x) - low) / (high - low) if high > low else 0.5)
@@ -62,7 +68,6 @@ def lines(title: str, x_label: str, y_label: str, curves: Mapping[str, Sequence[
         body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         if len(curve) <= 2 * TICKS:
             body += [f'<circle cx="{place(x):.1f}" cy="{_y(y, top):.1f}" r="3" fill="{colour}"/>' for x, y in curve]
-    ticks = xs if len(xs) <= 2 * TICKS else [xs[0] + (xs[-1] - xs[0]) * k / TICKS for k in range(TICKS + 1)]
     for x in ticks:
         body.append(_text(place(x), HEIGHT - BOTTOM + 16, f"{x:.4g}", "middle"))
     body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 34, x_label, "middle"))
@@ -70,9 +75,10 @@ def lines(title: str, x_label: str, y_label: str, curves: Mapping[str, Sequence[
 
 
 def shares(values: Sequence[float]) -> list[Point]:
-    """Points (value, percent of all that are no larger) of a distribution, for `lines`."""
-    ordered = sorted(values)
-    return [(value, 100.0 * (number + 1) / len(ordered)) for number, value in enumerate(ordered)]
+    """Points (value, percent of all that are no larger) of a distribution, for `lines`; a hundred at most."""
+    ordered, count = sorted(values), len(values)
+    kept = sorted({round((count - 1) * k / (MOST_SHARES - 1)) for k in range(MOST_SHARES)}) if count else []
+    return [(ordered[k], 100.0 * (k + 1) / count) for k in kept]
 
 
 def _colours(count: int) -> list[str]:
