@@ -43,8 +43,10 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix f2fcam tests tools
 	$(BIN)/ruff format f2fcam tests tools
 
+# Rewrites the measured part of docs/performance.md and docs/plots; the rest of that page is written by hand.
 bench: $(STAMP)
-	$(BIN)/f2fcam bench
+	$(BIN)/f2fcam warmup
+	$(BIN)/f2fcam bench --docs docs $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,241 +1,284 @@
 """`f2fcam bench`: time per stage, frames a second, latency, memory and enrolment, beside what this machine can do at best.
 
-Everything that is compared is measured in the same run. No number here is a promise: other programs' work is in it.
+Everything that is compared is measured in the same run, every measurement in a process of its own. No number here is a
+promise: other programs' work is in it.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import os
-import platform
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from f2fcam.benchmark import yardsticks
-from f2fcam.benchmark.chain import Live, Pictures, Serial, Stages, run_live, spread, to_and_fro
-from f2fcam.benchmark.yardsticks import Measured
-from f2fcam.capture import open_source
-from f2fcam.engine import fit
-from f2fcam.enroll import enroll_video
-from f2fcam.errors import F2FError, InputError
+from f2fcam.benchmark import scaling
+from f2fcam.benchmark.child import Run, busy, run_child
+from f2fcam.benchmark.jobs import about_machine, allowed_cores
+from f2fcam.benchmark.live import SETTLING_S
+from f2fcam.benchmark.report import write_report
+from f2fcam.benchmark.source import FPS, PICTURES, source_pictures, to_and_fro, write_source
+from f2fcam.benchmark.tables import summary
+from f2fcam.benchmark.target import write_zoomed
+from f2fcam.errors import F2FError
 from f2fcam.face.morphable import load_face_model
 from f2fcam.profile import Profile
 from f2fcam.profile_store import open_profile
 from f2fcam.progress import Progress, Silent
 from f2fcam.publish.video import VideoWriter
 from f2fcam.render.view import LEVEL
-from f2fcam.synthetic.acting import Script
-from f2fcam.synthetic.clip import SyntheticClip
-from f2fcam.synthetic.person import SyntheticPerson
-from f2fcam.synthetic.scene import Camera
 from f2fcam.track.fit import FitConfig
-from f2fcam.trust.consent import self_consent
 
-PICTURES = 75
-"""Source pictures that are kept in memory and acted to and fro."""
-SYNTHETIC_PICTURES = 30
-"""Drawing one takes longer than acting it."""
-SYNTHETIC_FPS = 25
-SERIAL_PICTURES = 60
-LIVE_S = 5.0
+SIZES = ((640, 480), (1280, 720), (1920, 1080))
+MAIN_SIZE = (1280, 720)
+"""At which one core, a busy core, memory, enrolment and scaling are measured, if it is among the sizes."""
 THROUGHPUT_FPS, LATENCY_FPS = 60.0, 30.0
 """Rates of the source from which frames per second and latency are taken."""
-ENROLMENT_CLIP_S = 3.0
+CORES = 2
+"""As many as a measurement may use, unless it says otherwise."""
+
+
+Pass = tuple[str, str, float, Sequence[Sequence[int]]]
+"""A live pass: its size, its name, its source's rate, and (source_id, capture_ns, publish_ns) per picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        pictures: of the source. serial_pictures, allocated: of the serial passes for times and for allocations.
+        live_s, settling_s: of a live pass. learn_s: of the one that learns the actor, for memory; 0 leaves it out.
+        cores: whether one core, and one beside a busy program, are measured too. enrolment_s: of clip; 0 leaves it out.
+        lengths_s, samples: of the scaling tables; none leave them out. scaled: pictures for each.
+    """
+
+    pictures: int = PICTURES
+    serial_pictures: int = 60
+    allocated: int = 12
+    live_s: float = 8.0
+    settling_s: float = SETTLING_S
+    learn_s: float = 16.0
+    cores: bool = True
+    enrolment_s: float = 3.0
+    lengths_s: tuple[float, ...] = scaling.LENGTHS_S
+    samples: tuple[int, ...] = scaling.SAMPLE_COUNTS
+    scaled: int = 40
+
+
+FULL = Effort()
+QUICK = Effort(
+    serial_pictures=20, allocated=4, live_s=4.0, learn_s=0.0, cores=False, enrolment_s=0.0, lengths_s=(), samples=()
+)
 
 
 def run_bench(
     *,
     profile: str = "alice",
     profiles: Path | None = None,
-    size: tuple[int, int] = (1280, 720),
+    sizes: Sequence[tuple[int, int]] = (),
     source: Path | None = None,
     log: Path | None = None,
-    pictures: int = PICTURES,
-    serial_pictures: int = SERIAL_PICTURES,
-    live_s: float = LIVE_S,
-    enrolment_s: float = ENROLMENT_CLIP_S,
+    docs: Path | None = None,
+    quick: bool = False,
+    effort: Effort | None = None,
+    run: Run = run_child,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure; what it answers is what `--json` prints. `log` gets a row per picture that reached the sink.
 
-    `source` drives, fitted into `size`; without it the synthetic person does. `enrolment_s` 0 leaves enrolment out.
+    `docs` is a folder whose `performance.md` gets tables and plots of it (`benchmark.report`). `source` drives, fitted into
+    each size; without it the synthetic person does. Without `sizes` they are `SIZES`, or `MAIN_SIZE` where it is to be
+    `quick`. `run` does each measurement.
     """
     progress = progress or Silent()
     cv2.setNumThreads(1)
-    model, target = load_face_model(), open_profile(profile, profiles)
-    acted = source_pictures(source, size, pictures, progress.stage("Reading the source"))
-    report = progress.stage("Measuring")
-    serial = Serial(model, target, size, size)
-    try:
-        stages = serial.run(acted, serial_pictures)
-        report(1, 4)
-        kernels = measure_kernels(serial, stages, size)
-    finally:
-        serial.close()
-    report(2, 4)
-    fast = run_live(model, target, acted, size, THROUGHPUT_FPS, live_s)
-    slow = run_live(model, target, acted, size, LATENCY_FPS, live_s)
-    report(3, 4)
-    if log is not None:
-        write_log(log, {THROUGHPUT_FPS: fast, LATENCY_FPS: slow})
-    memory_mb = peak_memory_mb()
+    target = open_profile(profile, profiles)
+    sizes, effort = sizes or ((MAIN_SIZE,) if quick else SIZES), effort or (QUICK if quick else FULL)
+    main = MAIN_SIZE if MAIN_SIZE in sizes else sizes[0]
+    with tempfile.TemporaryDirectory(prefix="f2fcam-bench-") as folder:
+        bench = _Bench(target, source, effort, run, progress, Path(folder))
+        chain = {f"{w}x{h}": bench.chain((w, h), main=(w, h) == main) for w, h in sizes}
+        extra = bench.beside(main)
+        if log is not None:
+            write_log(log, bench.rows)
+    kernels, at_main = chain[f"{main[0]}x{main[1]}"]["kernels"], chain[f"{main[0]}x{main[1]}"]
     result = {
         "summary": "",
-        "chain": {f"{size[0]}x{size[1]}": chain_result(stages, fast, slow, target, size)},
-        "memory_mb": memory_mb,
-        "floors_ms": {name: round(one.floor_ms, 4) for name, one in kernels.items()},
-        "kernels_ms": {name: round(one.kernel_ms, 4) for name, one in kernels.items()},
-        "ratios": {name: round(one.ratio, 2) for name, one in kernels.items()},
-        "kernel_megabytes": {name: round(one.megabytes, 2) for name, one in kernels.items()},
-        "enrolment": measure_enrolment(source, acted, enrolment_s) if enrolment_s > 0 else None,
-        "machine": {name: round(value, 2) for name, value in yardsticks.machine().items()} | about_machine(),
+        "chain": chain,
+        "memory_mb": extra["memory_mb"] or at_main["memory_mb"],
+        "memory_learning": extra["memory_mb"] is not None,
+        "floors_ms": {name: one["floor_ms"] for name, one in kernels.items()},
+        "yardsticks_ms": {name: one["yardstick_ms"] for name, one in kernels.items()},
+        "kernels_ms": {name: one["kernel_ms"] for name, one in kernels.items()},
+        "ratios": {name: one["ratio"] for name, one in kernels.items()},
+        "enrolment": extra["enrolment"],
+        "scaling": extra["scaling"],
+        "machine": at_main["machine"] | about_machine(),
         "work": {
-            "profile": profile,
-            "source": source.name if source else "synthetic",
-            "configuration": configuration(),
+            "profile": profile, "source": source.name if source else "synthetic", "main_size": list(main),
+            "configuration": configuration(), "quality": quality(),
         },
-    }
-    report(4, 4)
+    }  # fmt: skip
+    if docs is not None:
+        write_report(result, ages_ms(bench.rows), docs)
     return result | {"summary": summary(result)}
 
 
-def source_pictures(
-    source: Path | None, size: tuple[int, int], count: int, report: Callable[[int, int], None]
-) -> Pictures:
-    """The first pictures of a video fitted into `size`, or of the synthetic person."""
-    if source is None:
-        count = min(count, SYNTHETIC_PICTURES)
-        clip = SyntheticClip(SyntheticPerson.held_out(0), Script(seed=0), Camera.facing(*size), noise=1.5)
-        return [_reported(clip.frame(k / SYNTHETIC_FPS), k, count, report) for k in range(count)]
-    video = open_source(f"video:{source}", size)
-    pictures: Pictures = []
-    try:
-        while len(pictures) < count and (frame := video.read()) is not None:
-            canvas = np.zeros((size[1], size[0], 3), np.uint8)
-            fit(frame.rgb, canvas)
-            pictures.append(_reported(canvas, len(pictures), count, report))
-    finally:
-        video.close()
-    if not pictures:
-        raise InputError(f"{source.name} has no picture.", hint="Choose another --source.")
-    return pictures
+def ages_ms(runs: Sequence[Pass]) -> dict[str, list[float]]:
+    """Per size, how old pictures of the undisturbed pass at 30 a second were when they reached the sink."""
+    return {size: [(out - at) / 1e6 for _, at, out in rows] for size, which, _, rows in runs if which == "30"}
 
 
-def _reported(picture: np.ndarray, number: int, count: int, report: Callable[[int, int], None]) -> np.ndarray:
-    report(number + 1, count)
-    return picture
+class _Bench:
+    """The measurements of one run; `rows` keeps size, pass and frames of the live ones."""
 
+    def __init__(
+        self, target: Profile, source: Path | None, effort: Effort, run: Run, progress: Progress, folder: Path
+    ) -> None:
+        self._target, self._source, self._effort = target, source, effort
+        self._run, self._progress, self._folder = run, progress, folder
+        self.rows: list[Pass] = []
 
-def measure_kernels(serial: Serial, stages: Stages, size: tuple[int, int]) -> dict[str, Measured]:
-    """The hot kernels beside their yardsticks, on the last frame that was shown."""
-    memory, target = serial.render.memory, stages.target
-    assert target is not None
-    measured = {
-        "solver_product": yardsticks.solver_product(),
-        "model": yardsticks.model_evaluation(target.view, memory),
-        "i420": yardsticks.colour_conversion(size),
-    }
-    if "composite" in stages.arguments:  # the actor was tracked, so that something was drawn
-        measured["rasteriser"] = yardsticks.rasteriser(memory, stages.arguments["rasterize"])
-        measured["composite"] = yardsticks.compositing(stages.arguments["composite"])
-    return measured
+    def chain(self, size: tuple[int, int], *, main: bool) -> dict[str, Any]:
+        """One entry of `chain`."""
+        name, effort = f"{size[0]}x{size[1]}", self._effort
+        face_px = self._prepare(size)
+        more = main and effort.cores and len(allowed_cores()) >= CORES
+        report, steps = self._progress.stage(f"Measuring at {name}"), 5 if more else 3
+        serial = self._run(
+            "serial", self._job(size, count=effort.serial_pictures, allocated=effort.allocated), self._cores
+        )
+        report(1, steps)
+        fast = self._live(size, "60", THROUGHPUT_FPS)
+        report(2, steps)
+        slow = self._live(size, "30", LATENCY_FPS)
+        report(3, steps)
+        entry = {
+            "fps": fast["fps"],
+            "latency_ms": slow["latency_ms"],
+            **serial,
+            "cpu_share_30": slow["cpu_share"],
+            "memory_mb": slow["memory_mb"],
+            "live": {"60": _without_rows(fast), "30": _without_rows(slow)},
+            "source_size": list(size),
+            "target_size": list(size),
+            "face_px": face_px,
+        }
+        if more:
+            entry["one_core"] = {}
+            for number, (key, fps) in enumerate((("60", THROUGHPUT_FPS), ("30", LATENCY_FPS))):
+                entry["one_core"][key] = _without_rows(
+                    self._live(size, f"one core, {key}", fps, cores=allowed_cores()[:1])
+                )
+            report(4, steps)
+            with busy(allowed_cores()[0]):
+                crowded = {key: self._live(size, f"busy core, {key}", fps) for key, fps in (("60", 60.0), ("30", 30.0))}
+            entry["busy_core"] = {key: _without_rows(one) for key, one in crowded.items()}
+            report(5, steps)
+        return entry
 
+    def beside(self, size: tuple[int, int]) -> dict[str, Any]:
+        """What is measured at one size only: memory while the actor is learnt, enrolment, scaling; None where left out."""
+        effort = self._effort
+        parts = [effort.learn_s > 0, effort.enrolment_s > 0, bool(effort.lengths_s)]
+        if not any(parts):
+            return {"memory_mb": None, "enrolment": None, "scaling": None}
+        report = self._progress.stage("Memory, enrolment, scaling")
+        memory = enrolled = scaled = None
+        if parts[0]:
+            memory = self._live(size, "learning, 30", LATENCY_FPS, seconds=effort.learn_s, learn=True)["memory_mb"]
+        report(1, 3)
+        if parts[1]:
+            enrolled = self._run("enrolment", self._enrolment(size), self._cores)
+        report(2, 3)
+        if parts[2]:
+            job = self._job(size, lengths_s=list(effort.lengths_s), samples=list(effort.samples), count=effort.scaled)
+            del job["size"]
+            scaled = self._run("scale", job, self._cores)
+        report(3, 3)
+        return {"memory_mb": memory, "enrolment": enrolled, "scaling": scaled}
 
-def chain_result(stages: Stages, fast: Live, slow: Live, target: Profile, size: tuple[int, int]) -> dict[str, Any]:
-    """One entry of `chain`."""
-    serial_ms = [sum(times) for times in zip(*stages.wall_ms.values(), strict=True)]
-    return {
-        "fps": round(fast.fps, 2),
-        "latency_ms": slow.latency_ms,
-        "stages_ms": stages.summary(),
-        "serial_ms": spread(serial_ms),
-        "serial_cpu_ms": spread(stages.cpu_ms),
-        "source_size": list(size),
-        "target_size": list(target.manifest.size),
-        "pictures": {"serial": len(stages.cpu_ms), "live": len(fast.rows), "live_30": len(slow.rows)},
-        "tracked": round(stages.statuses.count("tracked") / max(len(stages.statuses), 1), 3),
-        "live_statuses": fast.statuses,
-    }
+    @property
+    def _cores(self) -> list[int] | None:
+        return allowed_cores()[:CORES] or None
 
+    def _prepare(self, size: tuple[int, int]) -> list[int]:
+        """The target and the source of a size, on disk; the face's width and height in the target."""
+        name = f"{size[0]}x{size[1]}"
+        report = self._progress.stage(f"Target of {name}")
+        zoomed = write_zoomed(self._target, load_face_model(), size, self._place(size), report)
+        report = self._progress.stage(f"Source of {name}")
+        write_source(
+            self._place(size) / "source.mp4", source_pictures(self._source, size, self._effort.pictures, report)
+        )
+        boxes = zoomed.frames.boxes
+        return [int(side) for side in np.median(boxes[:, 2:] - boxes[:, :2], axis=0)]
 
-def measure_enrolment(source: Path | None, pictures: Pictures, clip_s: float) -> dict[str, Any]:
-    """Enrol a short clip into a folder that is thrown away."""
-    with tempfile.TemporaryDirectory(prefix="f2fcam-bench-") as folder:
-        video, range_s = source, (0.0, clip_s)
+    def _place(self, size: tuple[int, int]) -> Path:
+        return self._folder / f"{size[0]}x{size[1]}"
+
+    def _job(self, size: tuple[int, int], **more: Any) -> dict[str, Any]:
+        place = self._place(size)
+        paths = {"profiles": str(place), "source": str(place / "source.mp4")}
+        return {**paths, "profile": self._target.name, "size": list(size), **more}
+
+    def _live(
+        self,
+        size: tuple[int, int],
+        which: str,
+        fps: float,
+        *,
+        seconds: float | None = None,
+        cores: list[int] | None = None,
+        learn: bool = False,
+    ) -> dict[str, Any]:
+        effort = self._effort
+        job = self._job(size, fps=fps, seconds=seconds or effort.live_s, learn=learn, settling_s=effort.settling_s)
+        outcome = self._run("live", job, cores or self._cores)
+        self.rows.append((f"{size[0]}x{size[1]}", which, fps, outcome["rows"]))
+        return outcome
+
+    def _enrolment(self, size: tuple[int, int]) -> dict[str, Any]:
+        """The source's own beginning, or the synthetic person's."""
+        seconds, video = self._effort.enrolment_s, self._source
         if video is None:
-            height, width = pictures[0].shape[:2]
-            video = Path(folder) / "clip.mp4"
-            with VideoWriter(video, (width, height), SYNTHETIC_FPS) as writer:
-                for rgb in to_and_fro(pictures, round(clip_s * SYNTHETIC_FPS)):
+            video = self._folder / "enrolled.mp4"
+            pictures = source_pictures(None, size, self._effort.pictures, lambda done, total: None)
+            with VideoWriter(video, size, FPS) as writer:
+                for rgb in to_and_fro(pictures, round(seconds * FPS)):
                     writer.write(rgb)
-        start, cpu = time.monotonic(), time.process_time()
-        try:
-            made = enroll_video(video, "bench", self_consent(), Path(folder) / "profiles", range_s)
-        except F2FError as error:
-            return {"failed": str(error)}
-        seconds, cpu_s = time.monotonic() - start, time.process_time() - cpu
-        length = len(made.frames) / float(made.manifest.rate)
-    return {
-        "clip_s": round(length, 2),
-        "seconds": round(seconds, 2),
-        "cpu_seconds": round(cpu_s, 2),
-        "seconds_per_clip_second": round(seconds / max(length, 1e-6), 2),
-    }
+        return {"video": str(video), "folder": str(self._folder / "enrolled"), "seconds": seconds}
 
 
-def write_log(path: Path, runs: dict[float, Live]) -> None:
-    """A row per picture that reached the sink; `source_fps` says in which of the two passes."""
+def _without_rows(live: dict[str, Any]) -> dict[str, Any]:
+    return {**{name: value for name, value in live.items() if name != "rows"}, "pictures": len(live["rows"])}
+
+
+def write_log(path: Path, runs: Sequence[Pass]) -> None:
+    """A row per picture that reached the sink; the last columns say at which size and in which of the live passes."""
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["source_id", "capture_ns", "publish_ns", "source_fps"])
-            for fps, live in runs.items():
-                writer.writerows((row.source_id, row.capture_ns, row.publish_ns, f"{fps:g}") for row in live.rows)
+            writer.writerow(["source_id", "capture_ns", "publish_ns", "source_fps", "size", "pass"])
+            for size, which, fps, rows in runs:
+                writer.writerows((*row, f"{fps:g}", size, which) for row in rows)
     except OSError as error:
         raise F2FError(f"{path} cannot be written ({error.strerror}).", hint="Give another --log FILE.csv.") from error
 
 
-def peak_memory_mb() -> float | None:
-    """The most memory that this process has held so far; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
-
-
-def about_machine() -> dict[str, Any]:
-    """What else the numbers depend on."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cores": allowed, "load": load and round(load, 2), "python": platform.python_version()}
+def quality() -> dict[str, Any]:
+    """What the configuration's hash stands for, in words."""
+    config = FitConfig()
+    return {"level": LEVEL, "samples": config.samples, "gauss_newton_steps": sum(config.steps)}
 
 
 def configuration() -> str:
     """A short hash of everything that trades fidelity for speed: equal hashes, equal work."""
     text = repr((sorted(asdict(FitConfig()).items()), LEVEL))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def summary(result: dict[str, Any]) -> str:
-    """One line."""
-    parts = []
-    for size, chain in result["chain"].items():
-        latency = chain["latency_ms"]
-        parts.append(f"{size}: {chain['fps']:.1f} fps, latency {latency['p50']:.0f} ms (p95 {latency['p95']:.0f})")
-    if result["memory_mb"] is not None:
-        parts.append(f"{result['memory_mb']:.0f} MB")
-    enrolment = result["enrolment"]
-    if enrolment and "seconds" in enrolment:
-        parts.append(f"enrolment {enrolment['seconds_per_clip_second']:.1f} s per second of clip")
-    return "; ".join(parts)

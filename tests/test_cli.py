@@ -200,8 +200,11 @@ def test_evaluate_and_bench_pass_everything_on(
     bench = Recorder(monkeypatch, "f2fcam.bench", "run_bench", {"summary": "fast"})
     assert cli.run(["bench", "--size", "640x480", "--profile", "bob", "--log", str(tmp_path / "l.csv")]) == 0
     assert capsys.readouterr().out == "fast\n"
-    assert bench.calls[0][1]["size"] == (640, 480)
+    assert bench.calls[0][1]["sizes"] == ((640, 480),)
     assert bench.calls[0][1]["log"] == tmp_path / "l.csv"
+    assert cli.run(["bench", "--quick", "--size", "640x480", "--size", "320x240"]) == 0
+    assert bench.calls[1][1]["sizes"] == ((640, 480), (320, 240))
+    assert (bench.calls[0][1]["quick"], bench.calls[1][1]["quick"]) == (False, True)
 
 
 def test_profile_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

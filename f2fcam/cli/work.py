@@ -130,7 +130,13 @@ def evaluate(
 def bench(
     as_json: Json = False,
     profiles: Profiles = None,
-    size: Annotated[str, typer.Option(help="Output size.")] = "1280x720",
+    size: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="Size of target and source; may be given again. [default: 640x480, 1280x720, 1920x1080]",
+            show_default=False,
+        ),
+    ] = None,
     source: Annotated[
         Optional[Path], typer.Option("--source", help="The video that drives.", show_default=False)
     ] = None,
@@ -138,19 +144,31 @@ def bench(
     log: Annotated[
         Optional[Path], typer.Option("--log", help="CSV file with every frame's times.", show_default=False)
     ] = None,
+    docs: Annotated[
+        Optional[Path],
+        typer.Option("--docs", help="Folder whose performance.md and plots to refresh.", show_default=False),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Less: one size unless given, no scaling, no enrolment.")
+    ] = False,
 ) -> None:
     """Measure the speed of every stage."""
     from f2fcam.config import checked_size, load_config, parse_size
 
-    picture = checked_size(parse_size(size))
+    asked = tuple(dict.fromkeys(checked_size(parse_size(text)) for text in size or ()))
     if source is not None:
         require_file(source)
+    if docs is not None:
+        make_folder(docs)
     profiles = profiles or configured_profiles(load_config())
     from f2fcam.bench import run_bench
     from f2fcam.benchmark.tables import tables
 
     with progress_bars(as_json) as progress:
-        result = run_bench(profile=profile, profiles=profiles, size=picture, source=source, log=log, progress=progress)
+        result = run_bench(
+            profile=profile, profiles=profiles, sizes=asked, source=source, log=log, docs=docs, quick=quick,
+            progress=progress,
+        )  # fmt: skip
     for table in [] if as_json else tables(result):
         out.print(table)
     answer(result, as_json, str(result["summary"]))

@@ -70,7 +70,7 @@ def composite(
     else the picture is the frame's, bit for bit.
     """
     np.copyto(out, frame)
-    region = _pixels_of(field.region, field.stride, frame.shape)
+    region = pixels_of(field.region, field.stride, frame.shape)
     x0, y0, x1, y1 = region
     mask = scratch.take("mask", (y1 - y0, x1 - x0), np.uint8)
     left, top, right, bottom = _window(field.sampled, field.stride, x0, y0, frame.shape[1], frame.shape[0])
@@ -90,7 +90,7 @@ def composite(
     return mask, region
 
 
-def _pixels_of(region: Region, stride: int, shape: tuple[int, ...]) -> Region:
+def pixels_of(region: Region, stride: int, shape: tuple[int, ...]) -> Region:
     """The pixels that the cells of a region cover."""
     x0, y0, x1, y1 = (stride * side for side in region)
     return x0, y0, min(x1, shape[1]), min(y1, shape[0])
