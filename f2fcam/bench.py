@@ -199,6 +199,7 @@ class _Bench:
         report(2, 3)
         if parts[2]:
             job = self._job(size, lengths_s=list(effort.lengths_s), samples=list(effort.samples), count=effort.scaled)
+            job["own_profiles"] = str(self._target.directory.parent)
             del job["size"]
             scaled = self._run("scale", job, self._cores)
         report(3, 3)

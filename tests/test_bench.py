@@ -310,6 +310,7 @@ def test_plots_are_drawings_whose_heights_are_the_values():
     assert svg.shares([3.0, 1.0]) == [(1.0, 50.0), (3.0, 100.0)]
     many = svg.shares(list(range(1000)))
     assert len(many) == 100 and many[0] == (0, 0.1) and many[-1] == (999, 100.0)
+    assert "53390" in _texts(svg.lines("L", "v", "ms", {"one": [(3386, 1.0), (53390, 2.0)]}))
     assert {"0", "200", "1000"} <= set(_texts(svg.lines("L", "ms", "%", {"one": many})))
 
 

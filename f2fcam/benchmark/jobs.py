@@ -103,17 +103,28 @@ def enrolment(*, video: str, folder: str, seconds: float) -> dict[str, Any]:
 
 
 def scale(
-    *, profiles: str, profile: str, source: str, lengths_s: list[float], samples: list[int], count: int
+    *,
+    profiles: str,
+    profile: str,
+    source: str,
+    own_profiles: str,
+    lengths_s: list[float],
+    samples: list[int],
+    count: int,
 ) -> dict[str, Any]:
-    """The scaling tables."""
+    """The scaling tables; clip lengths of the profile as it was enrolled, in `own_profiles`.
+
+    Enlarged crops would fill enrolment's budget with fewer mouths, and hide what many cost.
+    """
     from f2fcam.benchmark import scaling
     from f2fcam.benchmark.source import read_pictures
     from f2fcam.face.morphable import load_face_model
     from f2fcam.profile_store import open_profile
 
     model, target = load_face_model(), open_profile(profile, Path(profiles))
+    own = open_profile(profile, Path(own_profiles))
     return {
-        "clip_length": scaling.clip_lengths(target, model, lengths_s, 4 * count),
+        "clip_length": scaling.clip_lengths(own, model, lengths_s, 4 * count),
         "samples": scaling.sample_counts(target, model, read_pictures(Path(source)), samples, count),
         "vertices": scaling.vertex_counts(target, model),
     }

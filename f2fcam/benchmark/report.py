@@ -51,13 +51,16 @@ def section(result: dict[str, Any], pictures: list[str]) -> str:
 def _conditions(result: dict[str, Any]) -> str:
     machine, work = result["machine"], result["work"]
     quality = work["quality"]
+    faces = ", ".join(
+        f"{one['face_px'][0]} x {one['face_px'][1]} px at {size}" for size, one in result["chain"].items()
+    )
     load = "" if machine.get("load") is None else f", load {machine['load']} at the end"
     return (
         f"By `f2fcam bench` on {machine['processor']}, {machine['cores']} cores{load}: one thread reads"
         f" {machine['memory_gb_per_s']} GB/s and multiplies at {machine['multiply_gflop_per_s']} GFlop/s. Profile"
         f" `{work['profile']}`, source `{work['source']}`; configuration `{work['configuration']}` (level"
         f" {quality['level']}, {quality['samples']} samples, {quality['gauss_newton_steps']} Gauss-Newton steps)."
-        + "".join(f" The face is {c['face_px'][0]} x {c['face_px'][1]} px at {s}." for s, c in result["chain"].items())
+        f" The target's face: {faces}."
     )
 
 

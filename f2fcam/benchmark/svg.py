@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 720, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 64
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 40, 64
 COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#76b7b2", "#edc948")
 INK = "#808080"
 """Between black and white: seen on both."""
@@ -69,7 +69,7 @@ def lines(title: str, x_label: str, y_label: str, curves: Mapping[str, Sequence[
         if len(curve) <= 2 * TICKS:
             body += [f'<circle cx="{place(x):.1f}" cy="{_y(y, top):.1f}" r="3" fill="{colour}"/>' for x, y in curve]
     for x in ticks:
-        body.append(_text(place(x), HEIGHT - BOTTOM + 16, f"{x:.4g}", "middle"))
+        body.append(_text(place(x), HEIGHT - BOTTOM + 16, _number(x), "middle"))
     body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 34, x_label, "middle"))
     return _page(title, _y_axis(y_label, top), body, list(curves) if len(curves) > 1 else [])
 
@@ -109,10 +109,14 @@ def _y_axis(label: str, top: float) -> list[str]:
         value = top * k / TICKS
         y = _y(value, top)
         drawn.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{INK}" stroke-opacity="0.3"/>')
-        drawn.append(_text(LEFT - 6, y + 4, f"{value:.4g}", "end"))
+        drawn.append(_text(LEFT - 6, y + 4, _number(value), "end"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     drawn.append(f'<g transform="translate(16 {middle:.0f}) rotate(-90)">{_text(0, 0, label, "middle")}</g>')
     return drawn
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:
