@@ -163,9 +163,11 @@ def _databases(
             looks.append(look)
             openings.add(glances)
             report(len(looks), count)
-    databases = openings.build()
-    arrays = {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
     complexion = skin.build()
+    del skin, seen  # each fills memory while it learns: one after the other
+    databases = openings.build()
+    del openings
+    arrays = {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
     learned = {"mouth": arrays, "complexion": {} if complexion is None else complexion.to_arrays()}
     pictures, sharpness = zip(*looks, strict=True)
     heads = clip.frames.landmarks[:, list(HEAD)]

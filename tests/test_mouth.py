@@ -17,11 +17,11 @@ from f2fcam.face.lighting import ambient
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.face.state import Performance, Person
+from f2fcam.mouth import build, descriptor
 from f2fcam.mouth import database as db
-from f2fcam.mouth import descriptor
 from f2fcam.mouth import retrieve as retrieving
 from f2fcam.mouth.aperture import APERTURES, PersonAperture, apertures
-from f2fcam.mouth.build import TrackedClip, blur_of, build_databases
+from f2fcam.mouth.build import DatabaseBuilder, TrackedClip, blur_of, build_databases
 from f2fcam.mouth.coverage import mouth_coverage
 from f2fcam.mouth.interior import (
     COLUMNS,
@@ -37,6 +37,7 @@ from f2fcam.mouth.light import colour_match, darkest, log_gain, shading_ratio
 from f2fcam.mouth.patch import _feather
 from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
 from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE, RetrievalState, retrieve
+from f2fcam.overlap import in_order
 from f2fcam.profile_store import open_profile
 from f2fcam.reenact import aperture_databases
 
@@ -477,6 +478,30 @@ def test_frames_that_were_not_tracked_are_left_out(model, person, clip):
     assert built["mouth"].entry_of(12) == -1
     shown = shown_frames(model, person, built, clip, 12, act(model, 13), 2)
     assert np.isfinite([p.rgb.mean() for p in shown[-1][1]]).all()
+
+
+def test_databases_do_not_depend_on_the_number_of_threads(model, person, clip, databases):
+    builder = DatabaseBuilder(model, person, clip[0], threads=3)
+    for glances in in_order(lambda row: builder.look(row, clip[1][row]), range(FRAMES), 3, ahead=3):
+        builder.add(glances)
+    for name, built in builder.build().items():
+        theirs = databases[name].to_arrays()
+        assert all(np.array_equal(array, theirs[key]) for key, array in built.to_arrays().items())
+
+
+def test_a_long_clips_crops_are_thinned_out_on_the_way(model, person, clip, databases, monkeypatch):
+    """Memory holds a few budgets of crops, whatever the clip's length; rare mouths stay."""
+    largest = int(databases["mouth"].size.prod(axis=1).max()) * 3
+    monkeypatch.setitem(build.PIXEL_BUDGET, "mouth", 5 * largest)
+    builder = DatabaseBuilder(model, person, clip[0])
+    for row, picture in enumerate(clip[1]):
+        builder.add(builder.look(row, picture))
+        assert builder.held()["mouth"] <= build.MOST_HELD * 5 * largest
+    built = builder.build()
+    assert 3 <= len(built["mouth"]) <= 5 and len(built["eye_left"]) == FRAMES
+    openness = databases["mouth"].measures[:, 0]
+    assert np.isin(built["mouth"].frames, databases["mouth"].frames[openness > np.median(openness)]).any()
+    assert np.array_equal(built["mouth"].misfit, databases["mouth"].misfit)  # every frame's lips are known all the same
 
 
 def test_no_entries_at_all_shows_the_frame_itself(model, person, clip):

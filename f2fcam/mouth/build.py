@@ -32,7 +32,9 @@ from f2fcam.overlap import in_order, with_own
 
 PIXEL_BUDGET = {"mouth": 64 << 20, "eye_left": 20 << 20, "eye_right": 20 << 20}
 """Bytes of crops that a database keeps; of longer clips the most different frames stay."""
-MOST_HELD = 2
+BLOCK = 512
+"""Frames whose landmarks are compared at once."""
+MOST_HELD = 1.5
 """Budgets' worth of crops that are held before the most different ones are chosen."""
 CROP_MARGIN_PX = 8
 SHAPE_RANK = 16
@@ -144,6 +146,10 @@ class DatabaseBuilder:
             if self._bytes[name] > MOST_HELD * PIXEL_BUDGET[name]:
                 self._thin(name)
 
+    def held(self) -> dict[ApertureName, int]:
+        """Bytes of crops in memory."""
+        return dict(self._bytes)
+
     def _thin(self, name: ApertureName) -> None:
         """Keep as many crops as the budget holds."""
         seen, facts = self._kept[name], self._facts[name]
@@ -190,20 +196,25 @@ def build_databases(
 def _facts(geometry: PersonAperture, clip: TrackedClip) -> _Facts:
     name, camera = geometry.aperture.name, geometry.intrinsics
     count = len(clip.performances)
-    numbers = geometry.aperture.landmarks
-    fitted_mm = np.zeros((count, 478, 3), np.float32)
+    numbers, known = geometry.aperture.landmarks, clip.usable
     projected = np.zeros((count, len(numbers), 2), np.float32)
-    depth = np.ones(count, np.float32)
-    for row in np.flatnonzero(clip.usable):
-        performance = clip.performances[row]
-        points = geometry.landmarks(performance.expression)
-        fitted_mm[row, numbers] = points
-        in_camera = performance.camera_from_model.apply(points)
-        projected[row] = camera.project(in_camera)
-        depth[row] = in_camera[:, 2].mean()
-    known = clip.usable
-    detected = np.concatenate([clip.xy, clip.z[..., None]], axis=2) * (depth / camera.focal)[:, None, None]
-    model_distance, measured = pair_distances(fitted_mm, name), pair_distances(detected, name).astype(np.float32)
+    model_distance, measured = [], []
+    for start in range(0, count, BLOCK):
+        block = slice(start, min(start + BLOCK, count))
+        fitted_mm = np.zeros((block.stop - start, 478, 3), np.float32)
+        depth = np.ones(block.stop - start, np.float32)
+        for row in start + np.flatnonzero(known[block]):
+            performance = clip.performances[row]
+            points = geometry.landmarks(performance.expression)
+            fitted_mm[row - start, numbers] = points
+            in_camera = performance.camera_from_model.apply(points)
+            projected[row] = camera.project(in_camera)
+            depth[row - start] = in_camera[:, 2].mean()
+        detected = np.concatenate([clip.xy[block], clip.z[block, :, None]], axis=2)
+        detected *= (depth / camera.focal)[:, None, None]
+        model_distance.append(pair_distances(fitted_mm, name))
+        measured.append(pair_distances(detected, name).astype(np.float32))
+    model_distance, measured = np.concatenate(model_distance), np.concatenate(measured)
     opening = measured[:, GAPS[name]].mean(axis=1)
     slope, offset = _regression(model_distance[known], measured[known])
     metric = geometry.shape_metric(SHAPE_RANK)
