@@ -2,8 +2,9 @@
 
     capture -> Latest -> track -> Latest -> retouch -> Latest -> render -> Latest -> publish
 
-Each thread works on one frame at a time; a slow stage costs frames, never delay. A device or a file that fails ends the
-process with its reason as a message; a stage that hangs shows in the reports, and the supervisor ends us.
+Each thread works on one frame at a time, and begins it when the next stage has taken the last one: a slow stage costs frames at
+the source, no work that is thrown away and never a queue. A device or a file that fails ends the process with its reason as a
+message; a stage that hangs shows in the reports, and the supervisor ends us.
 """
 
 from __future__ import annotations

@@ -267,14 +267,6 @@ class PersonAperture:
             self._pairs[pairs] = tuple(np.ascontiguousarray(part, np.float32) for part in differences)
         return self._pairs[pairs]
 
-    def spans(
-        self, pairs: tuple[tuple[int, int], ...], expression: Float32[np.ndarray, " 76"]
-    ) -> Float32[np.ndarray, " p"]:
-        """Distances in mm between pairs of landmarks."""
-        still, basis = self.pair_rows(pairs)
-        apart = still + basis @ np.asarray(expression, np.float32)
-        return np.sqrt((apart * apart).sum(axis=1))
-
     def heights(self, expression: Float32[np.ndarray, " 76"]) -> Float32[np.ndarray, " 7"]:
         """How far apart the rim's halves are, mm, at even places between the corners; negative where they overlap."""
         return self._height + self._height_basis @ np.asarray(expression, np.float32)
