@@ -27,8 +27,9 @@ KEPT_FOLDERS = 4
 
 
 def kernel_files() -> list[Path]:
-    """The modules with compiled code."""
-    return [p for p in sorted(PACKAGE.rglob("*.py")) if b"njit(" in p.read_bytes() and p != Path(__file__).resolve()]
+    """The modules with compiled code, or with what is compiled into it."""
+    marks, own = (b"njit(", b"@intrinsic"), Path(__file__).resolve()
+    return [p for p in sorted(PACKAGE.rglob("*.py")) if p != own and any(mark in p.read_bytes() for mark in marks)]
 
 
 def _constant_files(files: list[Path]) -> set[Path]:

@@ -12,14 +12,17 @@ from f2fcam.render import Fragments, Region
 from f2fcam.render.scratch import Scratch
 from f2fcam.render.shade import ENCODED_OFFSET
 from f2fcam.render.warp import Field
+from f2fcam.simd import bicubic, colour, lane, lanes8, low4, mix, put8, put_colour, relit
 
 LEAST_DOUBT = 1e-3
 """A frame's own pixel that is trusted but for this is taken as it is."""
 
-LINE = 8
-"""Numbers per cell between two rows: shift, gain, confidence, cavity, and whether it is masked."""
+GAIN, SHIFT_X, SHIFT_Y, MASKED, DOUBT, CAVITY = 0, 3, 4, 5, 6, 7
+"""Lanes of a cell: the gain is three, the shift in phases of a pixel, the doubt what confidence lacks to 1."""
+CELL = 8
 
-PHASES = 256
+PHASE_BITS = 8
+PHASES = 1 << PHASE_BITS
 """Sub-pixel positions of the sampling kernel's table."""
 
 
@@ -50,6 +53,8 @@ def _catmull_rom() -> Float32[np.ndarray, "257 4"]:
 
 
 CATMULL_ROM = _catmull_rom()
+ACROSS = np.ascontiguousarray(np.repeat(CATMULL_ROM, 3, axis=1))
+"""The same weights once per channel."""
 
 
 def composite(
@@ -75,13 +80,13 @@ def composite(
     mask = scratch.take("mask", (y1 - y0, x1 - x0), np.uint8)
     left, top, right, bottom = _window(field.sampled, field.stride, x0, y0, frame.shape[1], frame.shape[0])
     if right > left:
-        source = scratch.take("source", ((bottom - top) * (right - left) * 3,))
-        _copy_window(frame, left, top, right - left, bottom - top, source)
-        lines, pixels = scratch.take("lines", (LINE, field.mask.shape[1])), scratch.take("pixels", (LINE, x1 - x0))
+        source, left, top = _window_of(frame, left, top, right, bottom, scratch)
+        lines = scratch.take("lines", (3, (field.mask.shape[1] + 1) * CELL))
         _sample(
-            source, right - left, bottom - top, x0 - left, y0 - top, x0, y0, field.stride,
+            source, x0 - left, y0 - top, x0, y0, field.stride,
             field.mask, field.shift, field.gain, field.confidence, field.cavity,
-            fragments.triangle, fragments.barycentric, triangles, texture, cavity, CATMULL_ROM, lines, pixels, mask, out,
+            fragments.triangle, fragments.barycentric, triangles, texture, cavity, CATMULL_ROM, ACROSS, lines,
+            scratch.take("columns", (2, x1 - x0)), mask, out,
         )  # fmt: skip
     else:
         mask[:] = 0
@@ -111,56 +116,45 @@ def _window(
     return left - 1, top - 1, right + 4, bottom + 4
 
 
-@njit("void(u1[:,:,::1], i8, i8, i8, i8, f4[::1])", nogil=True, cache=True, fastmath=True)
-def _copy_window(frame, left, top, width, height, out):
-    """The window as numbers, border pixels repeated, so that sampling neither converts nor checks."""
-    at = 0
-    for y in range(height):
+def _window_of(
+    frame: UInt8[np.ndarray, "H W 3"], left: int, top: int, right: int, bottom: int, scratch: Scratch
+) -> tuple[UInt8[np.ndarray, "h w 3"], int, int]:
+    """A picture that may be read all over the window, and which of the frame's pixels is its first.
+
+    The frame itself where the window lies well inside; else a copy that repeats the border, with a row to spare below.
+    """
+    height, width = frame.shape[:2]
+    if left >= 0 and top >= 0 and right < width and bottom < height:
+        return frame, 0, 0
+    copy = scratch.take("window", (bottom - top + 1, right - left, 3), np.uint8)
+    _copy_window(frame, left, top, copy)
+    return copy, left, top
+
+
+@njit("void(u1[:,:,::1], i8, i8, u1[:,:,::1])", nogil=True, cache=True, fastmath=True)
+def _copy_window(frame, left, top, out):
+    """Part of the frame, border pixels repeated."""
+    for y in range(out.shape[0]):
         yy = min(max(y + top, 0), frame.shape[0] - 1)
-        for x in range(width):
+        for x in range(out.shape[1]):
             xx = min(max(x + left, 0), frame.shape[1] - 1)
             for k in range(3):
-                out[at + k] = frame[yy, xx, k]
-            at += 3
+                out[y, x, k] = frame[yy, xx, k]
 
 
 @njit(inline="always")
-def _mix_line(upper, lower, share, cells, shift, gain, confidence, cavity, lines):
-    """The field between two rows of cells; False where none of them is masked."""
-    any_masked = np.uint8(0)
-    for c in range(lines.shape[1]):
-        any_masked |= cells[upper, c] | cells[lower, c]
-    if any_masked == 0:
-        return False
-    for c in range(lines.shape[1]):
-        lines[0, c] = shift[upper, c, 0] + share * (shift[lower, c, 0] - shift[upper, c, 0])
-        lines[1, c] = shift[upper, c, 1] + share * (shift[lower, c, 1] - shift[upper, c, 1])
-    for c in range(lines.shape[1]):
-        lines[2, c] = gain[upper, c, 0] + share * (gain[lower, c, 0] - gain[upper, c, 0])
-        lines[3, c] = gain[upper, c, 1] + share * (gain[lower, c, 1] - gain[upper, c, 1])
-        lines[4, c] = gain[upper, c, 2] + share * (gain[lower, c, 2] - gain[upper, c, 2])
-    for c in range(lines.shape[1]):
-        lines[5, c] = confidence[upper, c] + share * (confidence[lower, c] - confidence[upper, c])
-        lines[6, c] = cavity[upper, c] + share * (cavity[lower, c] - cavity[upper, c])
-        lines[7, c] = np.float32(cells[upper, c] | cells[lower, c])
-    return True
-
-
-@njit(inline="always")
-def _widen(lines, stride, pixels):
-    """The line between its cells; pixels beyond the outermost cells' middles repeat them."""
-    cells, width = lines.shape[1], pixels.shape[1]
-    first = stride // 2
-    for k in range(LINE):
-        for phase in range(stride):
-            u = np.float32(first + phase + 0.5) / np.float32(stride) - np.float32(0.5)
-            whole = min(cells - 1, (width - first - phase + stride - 1) // stride)
-            for c in range(whole):
-                pixels[k, first + phase + stride * c] = lines[k, c] + u * (lines[k, c + 1] - lines[k, c])
-        for x in range(min(first, width)):
-            pixels[k, x] = lines[k, 0]
-        for x in range(first + stride * (cells - 1), width):
-            pixels[k, x] = lines[k, cells - 1]
+def _lay_out(row, scale, cells, shift, gain, confidence, cavity, line):
+    """A row of cells, lanes side by side and the last cell twice; whether any is masked."""
+    count = cells.shape[1]
+    any_masked = False
+    for c in range(count + 1):
+        k, at = min(c, count - 1), c * CELL
+        line[at + GAIN], line[at + GAIN + 1], line[at + GAIN + 2] = gain[row, k, 0], gain[row, k, 1], gain[row, k, 2]
+        line[at + SHIFT_X], line[at + SHIFT_Y] = scale * shift[row, k, 0], scale * shift[row, k, 1]
+        line[at + MASKED] = np.float32(1) if cells[row, k] > 0 else np.float32(0)
+        line[at + DOUBT], line[at + CAVITY] = np.float32(1) - confidence[row, k], cavity[row, k]
+        any_masked |= cells[row, k] > 0
+    return any_masked
 
 
 @njit(inline="always")
@@ -175,104 +169,87 @@ def _textured(row, column, weight, triangle, barycentric, triangles, texture, su
             sums[k] += share * texture[vertex, k]
 
 
+@njit(inline="always")
+def _textured_between(row, row_share, column, column_share, triangle, barycentric, triangles, texture, sums):
+    """What the texture gives between four cells: premultiplied colour, weight."""
+    below, beside = min(row + 1, triangle.shape[0] - 1), min(column + 1, triangle.shape[1] - 1)
+    rest, one = np.float32(1) - row_share, np.float32(1)
+    sums[:] = np.float32(0)
+    _textured(row, column, (one - column_share) * rest, triangle, barycentric, triangles, texture, sums)
+    _textured(row, beside, column_share * rest, triangle, barycentric, triangles, texture, sums)
+    _textured(below, column, (one - column_share) * row_share, triangle, barycentric, triangles, texture, sums)
+    _textured(below, beside, column_share * row_share, triangle, barycentric, triangles, texture, sums)
+
+
+@njit(inline="always")
+def _place_of(pixel, per_pixel, cells):
+    """Where the middle of a pixel lies between the middles of cells: the first of two, and the share of the second."""
+    place = (np.float32(pixel) + np.float32(0.5)) * per_pixel - np.float32(0.5)
+    place = min(max(place, np.float32(0)), np.float32(cells - 1))
+    first = np.intp(place)
+    return first, place - np.float32(first)
+
+
 @njit(
-    "void(f4[::1], i8, i8, i8, i8, i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1],"
-    " i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1], u1[:,:,::1])",
+    "void(u1[:,:,::1], i8, i8, i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1],"
+    " i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1], u1[:,:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
 )
 def _sample(
-    source, columns, rows, dx, dy, x0, y0, stride,
-    cells, shift, gain, confidence, cavity, triangle, barycentric, triangles, texture, dark, kernel, lines, pixels,
-    mask, out,
+    source, dx, dy, x0, y0, stride,
+    cells, shift, gain, confidence, cavity, triangle, barycentric, triangles, texture, dark, kernel, across, lines,
+    columns, mask, out,
 ):  # fmt: skip
     """Per pixel: the field between its cells -> bicubic sample -> gain -> texture -> cavity; and which pixels change."""
-    offset = np.float32(255 * ENCODED_OFFSET)
-    half, zero, one, top = np.float32(0.5), np.float32(0), np.float32(1), np.float32(255)
-    row_size = np.uint64(3 * columns)
-    limit_x, limit_y = np.float32(columns - 3), np.float32(rows - 3)
+    offset, zero, two = np.float32(255 * ENCODED_OFFSET), np.float32(0), np.intp(2)
+    row_size, phases = np.intp(3 * source.shape[1]), np.float32(PHASES)
+    lowest, limit_x = phases, phases * np.float32(source.shape[1] - 4)
+    limit_y = phases * np.float32(source.shape[0] - 4)
     high, wide = cells.shape
-    per_pixel, scale = one / np.float32(stride), np.float32(stride)
-    sums = np.empty(4, np.float32)
+    per_pixel, scale = np.float32(1) / np.float32(stride), np.float32(stride) * phases
+    sums, line, laid_out = np.empty(4, np.float32), lines[2], -1
+    masked = np.zeros(2, np.bool_)
+    # what is the same in all rows: the cell to the left of each pixel, the share of the next, the pixel's own place
+    beside, share, across_at = np.empty(mask.shape[1], np.intp), columns[0], columns[1]
+    for x in range(mask.shape[1]):
+        beside[x], share[x] = _place_of(x, per_pixel, wide)
+        across_at[x] = phases * np.float32(x + dx) + np.float32(0.5)
     for y in range(mask.shape[0]):
-        fy = min(max((np.float32(y) + half) * per_pixel - half, zero), np.float32(high - 1))
-        upper = int(fy)
-        v, lower = fy - np.float32(upper), min(upper + 1, high - 1)
-        if stride > 1:
-            if not _mix_line(upper, lower, v, cells, shift, gain, confidence, cavity, lines):
-                mask[y, :] = 0
-                continue
-            _widen(lines, stride, pixels)
+        upper, v = _place_of(y, per_pixel, high)
+        lower = min(upper + 1, high - 1)
+        if upper != laid_out:  # a row of cells serves `stride` rows of pixels, and again as the next one's upper row
+            for row in (upper, lower):
+                masked[row % two] = _lay_out(row, scale, cells, shift, gain, confidence, cavity, lines[row % two])
+            laid_out = upper
+        if not (masked[0] or masked[1]):
+            mask[y, :] = 0
+            continue
+        above, below = lines[upper % two], lines[lower % two]
+        for at in range(0, len(line), CELL):
+            put8(mix(lanes8(above, at), lanes8(below, at), v), line, at)
+        down_at, target = phases * np.float32(y + dy) + np.float32(0.5), 3 * ((y + y0) * out.shape[1] + x0)
         for x in range(mask.shape[1]):
-            if stride == 1:
-                if cells[y, x] == 0:
-                    mask[y, x] = 0
-                    continue
-                move_x, move_y = shift[y, x, 0], shift[y, x, 1]
-                gain_red, gain_green, gain_blue = gain[y, x, 0], gain[y, x, 1], gain[y, x, 2]
-                doubt, hollow = one - confidence[y, x], cavity[y, x]
-            else:
-                if pixels[7, x] == zero:
-                    mask[y, x] = 0
-                    continue
-                move_x, move_y = scale * pixels[0, x], scale * pixels[1, x]
-                gain_red, gain_green, gain_blue = pixels[2, x], pixels[3, x], pixels[4, x]
-                doubt, hollow = one - pixels[5, x], pixels[6, x]
+            left = CELL * beside[x]
+            cell = mix(lanes8(line, left), lanes8(line, left + CELL), share[x])
+            if lane(cell, MASKED) == zero:
+                mask[y, x] = 0
+                continue
             mask[y, x] = 255
-            sx = min(max(np.float32(x + dx) + move_x, one), limit_x)
-            sy = min(max(np.float32(y + dy) + move_y, one), limit_y)
-            ix, iy = np.uint64(sx), np.uint64(sy)
-            px = np.uint64((sx - np.float32(ix)) * np.float32(PHASES) + half)
-            py = np.uint64((sy - np.float32(iy)) * np.float32(PHASES) + half)
-            w0, w1, w2, w3 = kernel[px, 0], kernel[px, 1], kernel[px, 2], kernel[px, 3]
-            at = (iy - np.uint64(1)) * row_size + np.uint64(3) * (ix - np.uint64(1))
-            red = green = blue = zero
-            for j in range(4):
-                w = kernel[py, j]
-                red += w * (
-                    w0 * source[at]
-                    + w1 * source[at + np.uint64(3)]
-                    + w2 * source[at + np.uint64(6)]
-                    + w3 * source[at + np.uint64(9)]
-                )
-                green += w * (
-                    w0 * source[at + np.uint64(1)]
-                    + w1 * source[at + np.uint64(4)]
-                    + w2 * source[at + np.uint64(7)]
-                    + w3 * source[at + np.uint64(10)]
-                )
-                blue += w * (
-                    w0 * source[at + np.uint64(2)]
-                    + w1 * source[at + np.uint64(5)]
-                    + w2 * source[at + np.uint64(8)]
-                    + w3 * source[at + np.uint64(11)]
-                )
-                at += row_size
-            red = (red + offset) * gain_red - offset
-            green = (green + offset) * gain_green - offset
-            blue = (blue + offset) * gain_blue - offset
-            if doubt > np.float32(LEAST_DOUBT):
-                fx = min(max((np.float32(x) + half) * per_pixel - half, zero), np.float32(wide - 1))
-                a = int(fx)
-                u, b = fx - np.float32(a), min(a + 1, wide - 1)
-                sums[:] = zero
-                _textured(upper, a, (one - u) * (one - v), triangle, barycentric, triangles, texture, sums)
-                _textured(upper, b, u * (one - v), triangle, barycentric, triangles, texture, sums)
-                _textured(lower, a, (one - u) * v, triangle, barycentric, triangles, texture, sums)
-                _textured(lower, b, u * v, triangle, barycentric, triangles, texture, sums)
+            sx = np.intp(np.int32(min(max(across_at[x] + lane(cell, SHIFT_X), lowest), limit_x)))
+            sy = np.intp(np.int32(min(max(down_at + lane(cell, SHIFT_Y), lowest), limit_y)))
+            first = ((sy >> PHASE_BITS) - 1) * row_size + 3 * ((sx >> PHASE_BITS) - 1)
+            shown = bicubic(source, first, row_size, kernel, across, sy & (PHASES - 1), sx & (PHASES - 1))
+            shown = relit(shown, low4(cell), offset)
+            doubt, hollow = lane(cell, DOUBT), lane(cell, CAVITY)
+            if doubt + hollow > np.float32(LEAST_DOUBT):
+                _textured_between(upper, v, beside[x], share[x], triangle, barycentric, triangles, texture, sums)
                 if sums[3] > np.float32(1e-4):
-                    weight, kept = doubt / sums[3], one - doubt
-                    red = kept * red + weight * sums[0]
-                    green = kept * green + weight * sums[1]
-                    blue = kept * blue + weight * sums[2]
-            if hollow > 0:
-                red += hollow * (dark[0] - red)
-                green += hollow * (dark[1] - green)
-                blue += hollow * (dark[2] - blue)
-            out[y + y0, x + x0, 0] = np.uint8(min(max(red + half, zero), top))
-            out[y + y0, x + x0, 1] = np.uint8(min(max(green + half, zero), top))
-            out[y + y0, x + x0, 2] = np.uint8(min(max(blue + half, zero), top))
+                    known = np.float32(1) / sums[3]
+                    shown = mix(shown, colour(known * sums[0], known * sums[1], known * sums[2]), doubt)
+                shown = mix(shown, colour(dark[0], dark[1], dark[2]), hollow)
+            put_colour(shown, out, target + 3 * x)
 
 
 @njit(
