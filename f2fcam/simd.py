@@ -145,6 +145,36 @@ def mix(_: Any, one: Any, other: Any, share: Any) -> Any:
 
 
 @intrinsic
+def scaled(_: Any, vector: Any, factor: Any) -> Any:
+    """`factor * vector` lane by lane."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.fmul(args[0], _everywhere(builder, args[1], vector.count), flags=FAST)
+
+    return vector(vector, types.float32), generate
+
+
+@intrinsic
+def times(_: Any, one: Any, other: Any) -> Any:
+    """`one * other` lane by lane."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.fmul(*args, flags=FAST)
+
+    return one(one, one), generate
+
+
+@intrinsic
+def plus(_: Any, one: Any, other: Any) -> Any:
+    """`one + other` lane by lane."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return builder.fadd(*args, flags=FAST)
+
+    return one(one, one), generate
+
+
+@intrinsic
 def relit(_: Any, shown: Any, gain: Any, offset: Any) -> Any:
     """`(shown + offset) * gain - offset` lane by lane."""
 

@@ -36,6 +36,13 @@ class Intrinsics:
             round(self.height * factor),
         )
 
+    def coarser(self, stride: int) -> Intrinsics:
+        """The same camera for a grid whose cells are `stride` pixels across and down, the last ones perhaps cut off."""
+        if stride == 1:
+            return self
+        width, height = -(-self.width // stride), -(-self.height // stride)
+        return Intrinsics(self.focal / stride, self.center_x / stride, self.center_y / stride, width, height)
+
     def project(self, points_camera: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
         """Pixels of points in camera space (z forward, positive)."""
         inverse_depth = self.focal / points_camera[..., 2:3]

@@ -42,7 +42,6 @@ MISFIT_SMOOTHING = 1.0
 """Frames over which landmark noise is averaged."""
 LEAST_SPREAD = {"shape": 0.3, "turn": 0.10, "measures": 1.0, "gaze": 0.05}
 """Millimetres, radians and eye widths below which a clip's spread is noise."""
-NO_LIGHT = np.zeros((9, 3), np.float32)
 USUALLY_SHARP = 0.8
 """Share of the clip's pictures of like openings that are less sharp than what a sharp one is taken to be."""
 FEWEST_LIKE, LIKE_SHARE = 16, 0.1
@@ -296,7 +295,7 @@ def _correct_rims(
 
 def _outline(maker: PatchMaker, placed: Placed, intrinsics: Intrinsics, glance: _Glance) -> _Outline:
     """A crop's visible opening, and what it shows."""
-    outline = maker.stage(placed, NO_LIGHT, intrinsics).rim
+    outline = maker.outline(placed, intrinsics)
     heights = _heights(outline, placed, maker.aperture, intrinsics)
     if not maker.aperture.has_jaw:
         return _Outline(outline, heights, even_content(), 0.0)

@@ -17,7 +17,7 @@ from numba import njit
 from scipy.ndimage import gaussian_filter1d
 
 from f2fcam.mouth.aperture import Aperture, Placed
-from f2fcam.render import Fragments
+from f2fcam.render import Fragments, Region
 
 STRETCH = 1.15
 """Largest magnification of teeth while lips move over them (`DECISIONS` 10)."""
@@ -39,8 +39,8 @@ DARKNESS = 0.8
 """Of what no retrieved pixel shows."""
 THIN = 0.1
 """Height over width of an opening: below, little light comes in, and what is closed further than it was is shaded."""
-SMOOTHING_COLUMNS, SMOOTHING_PX = 1.5, 2.0
-"""Spread of the Gaussian along an edge: the larger of the two, so that a small mouth shows no pixel steps."""
+SMOOTHING_COLUMNS, SMOOTHING_CELLS = 1.5, 2.0
+"""Spread of the Gaussian along an edge: the larger of the two, so that a small mouth shows no steps of pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,37 +74,48 @@ class Rim:
         return float((self.lower[third] - self.upper[third]).mean())
 
 
-def opening_mask(placed: Placed, aperture: Aperture, drawn: Fragments) -> UInt8[np.ndarray, "h w"]:
-    """255 where one sees into the opening: inside the rim's loop, and no lip or lid in front."""
+def opening_mask(
+    vertices: Float32[np.ndarray, "v 2"], aperture: Aperture, drawn: Fragments
+) -> UInt8[np.ndarray, "h w"]:
+    """255 where one sees into the opening: inside the rim's loop, and no lip or lid in front. `vertices` in `drawn`'s cells."""
     outline = np.concatenate([aperture.upper, aperture.lower[-2:0:-1]])
-    corners = np.round((placed.pixels[outline] - np.array(drawn.region[:2], np.float32) - 0.5) * 16).astype(np.int32)
+    corners = np.round((vertices[outline] - np.array(drawn.region[:2], np.float32) - 0.5) * 16).astype(np.int32)
     mask = np.zeros(drawn.triangle.shape, np.uint8)
     cv2.fillPoly(mask, [corners], 255, lineType=cv2.LINE_8, shift=4)
     mask[drawn.triangle >= 0] = 0
     return mask
 
 
-def rim_coverage(outline: Rim, region: tuple[int, int, int, int], edge_px: float = 1.0) -> UInt8[np.ndarray, "h w"]:
-    """How much of each pixel (0..255) of `region` lies between the rim's edges, as sharp as given; none where they meet."""
+def rim_coverage(outline: Rim, region: Region, edge_px: float = 1.0, stride: int = 1) -> UInt8[np.ndarray, "h w"]:
+    """How much of each cell (0..255) of `region`, of `stride` pixels, lies between the rim's edges, as sharp as given.
+
+    None where they meet.
+    """
     coverage = np.empty((region[3] - region[1], region[2] - region[0]), np.uint8)
     to_axes = outline.to_axes.astype(np.float32)
     _cover(
-        to_axes, outline.first, outline.last, outline.upper, outline.lower, max(edge_px, 1.0), region[0], region[1], coverage
+        to_axes, outline.first, outline.last, outline.upper, outline.lower, max(edge_px, stride), region[0], region[1],
+        stride, coverage,
     )  # fmt: skip
     return coverage
 
 
-def rim(placed: Placed, aperture: Aperture, mask: UInt8[np.ndarray, "h w"], corner: tuple[int, int]) -> Rim:
-    """The outline of what `mask` (first pixel at `corner`) shows of an opening; a line where it is shut."""
+def rim(
+    placed: Placed, aperture: Aperture, mask: UInt8[np.ndarray, "h w"], corner: tuple[int, int], stride: int
+) -> Rim:
+    """The outline of what `mask`, whose cells are `stride` pixels and begin at cell `corner`, shows of an opening.
+
+    A line where it is shut.
+    """
     to_axes, ends, edges = np.empty((2, 3)), np.empty(2), np.empty((2, COLUMNS), np.float32)
-    _outline(placed.pixels, aperture.upper, aperture.lower, mask, *corner, to_axes, ends, edges)
+    _outline(placed.pixels, aperture.upper, aperture.lower, mask, *corner, stride, to_axes, ends, edges)
     return Rim(to_axes, float(ends[0]), float(ends[1]), edges[0], edges[1])
 
 
-@njit("i8(u1[:,::1], i8, i8, f8[:,::1], f8[::1], f8[::1], f8[::1])", nogil=True, cache=True)
-def _edges(mask, x0, y0, to_axes, ends, tops, bottoms):
-    """Where the masked pixels begin and end: along, and down per column (infinite where there is none). Their number."""
-    count = 0
+@njit("i8(u1[:,::1], i8, i8, f8, f8[:,::1], f8[::1], f8[::1], f8[::1])", nogil=True, cache=True)
+def _edges(mask, x0, y0, cell, to_axes, ends, tops, bottoms):
+    """Where the masked cells begin and end, pixels: along, and down per column (infinite where there is none). Their number."""
+    count, half = 0, 0.5 * cell
     ends[0], ends[1] = np.inf, -np.inf
     tops[:] = np.inf
     bottoms[:] = -np.inf
@@ -112,17 +123,18 @@ def _edges(mask, x0, y0, to_axes, ends, tops, bottoms):
         for x in range(mask.shape[1]):
             if mask[y, x] > 0:
                 count += 1
-                along = to_axes[0, 0] * (x + 0.5 + x0) + to_axes[0, 1] * (y + 0.5 + y0) + to_axes[0, 2]
-                ends[0], ends[1] = min(ends[0], along - 0.5), max(ends[1], along + 0.5)
+                px, py = cell * (x + 0.5 + x0), cell * (y + 0.5 + y0)
+                along = to_axes[0, 0] * px + to_axes[0, 1] * py + to_axes[0, 2]
+                ends[0], ends[1] = min(ends[0], along - half), max(ends[1], along + half)
     for y in range(mask.shape[0]):
         for x in range(mask.shape[1]):
             if mask[y, x] > 0:
-                px, py = x + 0.5 + x0, y + 0.5 + y0
+                px, py = cell * (x + 0.5 + x0), cell * (y + 0.5 + y0)
                 along = to_axes[0, 0] * px + to_axes[0, 1] * py + to_axes[0, 2]
                 down = to_axes[1, 0] * px + to_axes[1, 1] * py + to_axes[1, 2]
                 column = min(max(int((along - ends[0]) / (ends[1] - ends[0]) * COLUMNS), 0), COLUMNS - 1)
-                tops[column] = min(tops[column], down - 0.5)
-                bottoms[column] = max(bottoms[column], down + 0.5)
+                tops[column] = min(tops[column], down - half)
+                bottoms[column] = max(bottoms[column], down + half)
     return count
 
 
@@ -175,8 +187,8 @@ def _add_hidden(pixels, half, to_axes, ends, middle):
         middle[c] += 0.5 * (down[k] + min(max(share, 0.0), 1.0) * (down[k + 1] - down[k]))
 
 
-@njit("void(f4[:,::1], i4[::1], i4[::1], u1[:,::1], i8, i8, f8[:,::1], f8[::1], f4[:,::1])", nogil=True, cache=True)
-def _outline(pixels, upper, lower, mask, x0, y0, to_axes, ends, edges):
+@njit("void(f4[:,::1], i4[::1], i4[::1], u1[:,::1], i8, i8, f8, f8[:,::1], f8[::1], f4[:,::1])", nogil=True, cache=True)
+def _outline(pixels, upper, lower, mask, x0, y0, cell, to_axes, ends, edges):
     """A `Rim` from its mask; where that is all but empty, the line along which shut lips or lids meet."""
     first, last = pixels[upper[0]], pixels[upper[-1]]
     x, y = np.float64(last[0]) - np.float64(first[0]), np.float64(last[1]) - np.float64(first[1])
@@ -185,10 +197,10 @@ def _outline(pixels, upper, lower, mask, x0, y0, to_axes, ends, edges):
     to_axes[0, 0], to_axes[0, 1], to_axes[0, 2] = x, y, -(x * first[0] + y * first[1])
     to_axes[1, 0], to_axes[1, 1], to_axes[1, 2] = -y, x, -(x * first[1] - y * first[0])
     tops, bottoms = np.empty(COLUMNS), np.empty(COLUMNS)
-    if _edges(mask, x0, y0, to_axes, ends, tops, bottoms) >= 2 * SMALLEST_GAP_PX:
+    if _edges(mask, x0, y0, cell, to_axes, ends, tops, bottoms) >= 2 * SMALLEST_GAP_PX:
         for line, out in ((tops, edges[0]), (bottoms, edges[1])):
             _fill_gaps(line)
-            _smooth(line, max(SMOOTHING_COLUMNS, SMOOTHING_PX * COLUMNS / (ends[1] - ends[0])), out)
+            _smooth(line, max(SMOOTHING_COLUMNS, SMOOTHING_CELLS * cell * COLUMNS / (ends[1] - ends[0])), out)
         return
     ends[0], ends[1] = 0.0, max(length, 1.0)
     tops[:] = 0.0
@@ -319,27 +331,27 @@ def _carried(source, goal, source_axes, goal_axes, out):
 def _at(table, position):
     """Linear interpolation in a table; position in columns."""
     position = min(max(position, np.float32(0)), np.float32(COLUMNS - 1))
-    low = min(int(position), COLUMNS - 2)
-    return table[low] + (position - low) * (table[low + 1] - table[low])
+    low = min(np.intp(position), COLUMNS - 2)
+    return table[low] + (position - np.float32(low)) * (table[low + 1] - table[low])
 
 
-@njit("void(f4[:,:], f8, f8, f4[::1], f4[::1], f8, i8, i8, u1[:,::1])", nogil=True, cache=True, fastmath=True)
-def _cover(to_axes, first, last, upper, lower, edge_px, x0, y0, coverage):
-    """Box-filtered over the width of a lip's edge downwards, and over the pixel's width along."""
+@njit("void(f4[:,:], f8, f8, f4[::1], f4[::1], f8, i8, i8, f8, u1[:,::1])", nogil=True, cache=True, fastmath=True)
+def _cover(to_axes, first, last, upper, lower, edge_px, x0, y0, cell, coverage):
+    """Box-filtered over the width of a lip's edge downwards, and over the cell's width along."""
     zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
-    first, last = np.float32(first), np.float32(last)
+    first, last, cell = np.float32(first), np.float32(last), np.float32(cell)
     reach, share = half * np.float32(edge_px), np.float32(255 / edge_px)
     highest, lowest = upper.min(), lower.max()
     per_column = np.float32(COLUMNS - 1) / max(last - first, np.float32(1e-3))
     for y in range(coverage.shape[0]):
         for x in range(coverage.shape[1]):
             coverage[y, x] = 0
-            px, py = np.float32(x + x0) + half, np.float32(y + y0) + half
+            px, py = cell * (np.float32(x + x0) + half), cell * (np.float32(y + y0) + half)
             down = to_axes[1, 0] * px + to_axes[1, 1] * py + to_axes[1, 2]
             if down + reach <= highest or down - reach >= lowest:
                 continue
             along = to_axes[0, 0] * px + to_axes[0, 1] * py + to_axes[0, 2]
-            wide = min(along + half, last) - max(along - half, first)
+            wide = (min(along + half * cell, last) - max(along - half * cell, first)) / cell
             if wide <= 0:
                 continue
             column = (along - first) * per_column
@@ -350,17 +362,18 @@ def _cover(to_axes, first, last, upper, lower, edge_px, x0, y0, coverage):
 @njit(inline="always")
 def _stretched(share, excess, give):
     """Where in the old opening (0..1) the new opening's place `share` (0..1) is found; `excess`: new over old height - 1."""
-    low, high = 0, ROWS
+    low, high, step, one = 0, ROWS, np.float32(1 / ROWS), np.float32(1)
+    per_height = one / (one + excess)
     for _ in range(5):
-        middle = (low + high) // 2
-        if (np.float32(middle) / ROWS + excess * give[middle]) / (1 + excess) <= share:
+        middle = (low + high) >> 1
+        if (np.float32(middle) * step + excess * give[middle]) * per_height <= share:
             low = middle
         else:
             high = middle
     low = min(low, ROWS - 1)
-    a = (np.float32(low) / ROWS + excess * give[low]) / (1 + excess)
-    b = (np.float32(low + 1) / ROWS + excess * give[low + 1]) / (1 + excess)
-    return (low + min(max((share - a) / max(b - a, np.float32(1e-6)), np.float32(0)), np.float32(1))) / np.float32(ROWS)
+    a = (np.float32(low) * step + excess * give[low]) * per_height
+    b = (np.float32(low + 1) * step + excess * give[low + 1]) * per_height
+    return (np.float32(low) + min(max((share - a) / max(b - a, np.float32(1e-6)), np.float32(0)), one)) * step
 
 
 @njit(inline="always")

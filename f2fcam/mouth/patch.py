@@ -2,6 +2,9 @@
 
 Skin and lips go through the mesh: each pixel of the patch sees a surface point, and takes its colour from where that point
 was in the retrieved frame. The inside goes through `interior`. Both meet at the rim with antialiased coverage.
+
+As in `render.warp` the mesh is drawn no finer than it is: on a large face in cells of `stride` pixels, between which each
+pixel finds its own place.
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ from f2fcam.mouth.light import (
     luminance,
     shading_ratio,
 )
-from f2fcam.render import Fragments, bounding_region
-from f2fcam.render.composite import CATMULL_ROM, PHASES, Patch
+from f2fcam.render import Fragments, Region, bounding_region
+from f2fcam.render.composite import ACROSS, CATMULL_ROM, PHASE_BITS, PHASES, Patch, _place_of, pixels_of
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.render.shade import ENCODED_OFFSET
+from f2fcam.simd import bicubic, colour, lane, lanes8, low4, mix, plus, put8, put_colour, relit, scaled, times
 
 RING = (0.02, 0.9)
 """Vertices with an alpha in this range tell the light around the opening."""
@@ -41,8 +45,13 @@ SHADED = (0.5, 0.7, 0.7)
 """What lips that all but meet take off the red, green and blue of bright teeth between them: what light is left is red."""
 SHADED_FROM, SHADED_FULLY = 40.0, 120.0
 """Brightest channel (code values): dark insides are shaded by nature."""
-SLIVER_PX = 5
-"""Side of the square whose median displacement each pixel takes."""
+CELLS_PER_MM = 1.6
+"""Least resolution of a patch: finer than `warp.CELLS_PER_MM`, for lids and lips are narrow."""
+SLIVER_CELLS = 5
+"""Side of the square whose median displacement each cell takes."""
+GAIN, SHIFT_X, SHIFT_Y, ALPHA, SEEN = 0, 3, 4, 5, 6
+"""Lanes of a cell: the gain is three, the shift in pixels; all but alpha times `SEEN`, which is 1 on a surface."""
+CELL = 8
 FEATHER_MM = 2.5
 """Least width of a patch's edge: where the skin folds (a lip drawn up under the nose) the surface's own fading is hidden."""
 GAMMA = 1 / 2.4
@@ -78,13 +87,20 @@ class Origin:
 class Stage:
     """Where a patch will stand: the new surface, the light on it, its pixels, and its opening.
 
-    `coverage` (0..255) says how much of each pixel is opening; antialiased. `tint` is what the displayed frame's skin changes
-    by, log encoded. `px_per_mm`: scale of the picture there.
+    Attributes:
+        drawn: what each cell of `stride` pixels sees.
+        region: the pixels of these cells.
+        opened: how much of each cell (0..255) is opening. coverage: the same of each pixel; antialiased.
+        tint: what the displayed frame's skin changes by, log encoded.
+        px_per_mm: scale of the picture there.
     """
 
     placed: Placed
     light: Float32[np.ndarray, " v"]
     drawn: Fragments
+    stride: int
+    region: Region
+    opened: UInt8[np.ndarray, "rows columns"]
     coverage: UInt8[np.ndarray, "h w"]
     rim: Rim
     tint: Float32[np.ndarray, "v 3"]
@@ -100,8 +116,13 @@ class PatchMaker:
         ring = np.flatnonzero((aperture.alpha > RING[0]) & (aperture.alpha < RING[1]))
         self._ring = ring[::RING_STRIDE].astype(np.int32)
         self._rim = np.concatenate([aperture.upper, aperture.lower])
-        self._attributes = np.ones((len(aperture.vertices), 6), np.float32)
-        self._attributes[:, 5] = aperture.alpha
+        self._attributes = np.zeros((len(aperture.vertices), CELL), np.float32)
+        self._attributes[:, ALPHA], self._attributes[:, SEEN] = aperture.alpha, 1
+
+    def outline(self, placed: Placed, intrinsics: Intrinsics) -> Rim:
+        """A surface's opening as a picture shows it, to the pixel."""
+        drawn, mask = self._draw(placed, intrinsics, 1)
+        return rim(placed, self.aperture, mask, drawn.region[:2], 1)
 
     def stage(
         self,
@@ -111,21 +132,42 @@ class PatchMaker:
         tint: Float32[np.ndarray, "m 3"] | None = None,
     ) -> Stage:
         """Draw the new surface under a light. The fragments live until the next call. `tint`: see `Complexion.log_gain`."""
-        region = bounding_region(new.pixels, intrinsics, 1.0)
-        drawn = self._rasterizer.rasterize(new.points, self.aperture.triangles, intrinsics, region)
-        mask = opening_mask(new, self.aperture, drawn)
-        outline = rim(new, self.aperture, mask, (region[0], region[1]))
-        if self.aperture.has_jaw:
-            ends = new.pixels[self.aperture.upper[[0, -1]]]
-            coverage = rim_coverage(outline, region, EDGE_SHARE * float(np.linalg.norm(ends[1] - ends[0])))
-        else:
-            coverage = cv2.GaussianBlur(mask, (3, 3), 0)
+        px_per_mm = intrinsics.focal / float(new.points[:, 2].mean())
+        stride = max(1, int(px_per_mm / CELLS_PER_MM))
+        drawn, mask = self._draw(new, intrinsics, stride)
+        outline = rim(new, self.aperture, mask, drawn.region[:2], stride)
+        region = pixels_of(drawn.region, stride, (intrinsics.height, intrinsics.width))
+        opened, coverage = self._coverage(new, outline, mask, drawn.region, region, stride)
         own_tint = np.zeros_like(new.points)
         if tint is not None:
             operator = self.aperture.operator
             sparse_times_points(operator.indptr, operator.indices, operator.data, tint[self.aperture.columns], own_tint)
-        scale = intrinsics.focal / float(new.points[:, 2].mean())
-        return Stage(new, luminance(new.normals, lighting), drawn, coverage, outline, own_tint, scale)
+        light = luminance(new.normals, lighting)
+        return Stage(new, light, drawn, stride, region, opened, coverage, outline, own_tint, px_per_mm)
+
+    def _draw(self, placed: Placed, intrinsics: Intrinsics, stride: int) -> tuple[Fragments, UInt8[np.ndarray, "h w"]]:
+        """What each cell sees, and where it sees into the opening."""
+        camera, cells = intrinsics.coarser(stride), placed.pixels * np.float32(1 / stride)
+        drawn = self._rasterizer.rasterize(
+            placed.points, self.aperture.triangles, camera, bounding_region(cells, camera, 1.0)
+        )
+        return drawn, opening_mask(cells, self.aperture, drawn)
+
+    def _coverage(
+        self, new: Placed, outline: Rim, mask: np.ndarray, cells: Region, pixels: Region, stride: int
+    ) -> tuple[UInt8[np.ndarray, "rows columns"], UInt8[np.ndarray, "h w"]]:
+        """How much of each cell and of each pixel is opening."""
+        if self.aperture.has_jaw:
+            ends = new.pixels[self.aperture.upper[[0, -1]]]
+            edge = EDGE_SHARE * float(np.linalg.norm(ends[1] - ends[0]))
+            coverage = rim_coverage(outline, pixels, edge)
+            return coverage if stride == 1 else rim_coverage(outline, cells, edge, stride), coverage
+        opened = cv2.GaussianBlur(mask, (3, 3), 0)
+        if stride == 1:
+            return opened, opened
+        height, width = pixels[3] - pixels[1], pixels[2] - pixels[0]
+        whole = cv2.resize(opened, (stride * mask.shape[1], stride * mask.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return opened, np.ascontiguousarray(whole[:height, :width])
 
     def make(self, stage: Stage, origin: Origin, displayed: Origin) -> Patch:
         """The patch that shows `origin`'s pixels on the stage; its colours meet those of the `displayed` frame."""
@@ -138,7 +180,7 @@ class PatchMaker:
             new.pixels, origin.placed.pixels, stage.light, origin.light, plane, self._rim, self._attributes, inner_gain
         )
         if origin is displayed:
-            self._attributes[:, 2:5] *= np.exp(stage.tint)
+            self._attributes[:, GAIN : GAIN + 3] *= np.exp(stage.tint)
         inside = inside_map(new, origin.placed, stage.rim, origin.rim, origin.content)
         return self._sample(origin, stage, inside, inner_gain)
 
@@ -154,20 +196,20 @@ class PatchMaker:
         return colour_match(theirs, ours, stage.placed.pixels[self._ring], in_theirs & in_ours)
 
     def _sample(self, origin: Origin, stage: Stage, inside: InsideMap, inner_gain: np.ndarray) -> Patch:
-        drawn, coverage = stage.drawn, stage.coverage
-        height, width = coverage.shape
-        rgb, alpha = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
+        drawn, coverage, (x0, y0, _, _) = stage.drawn, stage.coverage, stage.region
+        rgb, alpha = np.empty((*coverage.shape, 3), np.uint8), np.empty(coverage.shape, np.uint8)
         maps, numbers = inside.arrays()
-        x0, y0 = drawn.region[:2]
-        values, seen = np.empty((6, height, width), np.float32), np.empty((height, width), np.uint8)
-        _interpolate(drawn.triangle, drawn.barycentric, self.aperture.triangles, self._attributes, values, seen)
-        _without_slivers(values, seen)
+        cells = np.empty((*stage.opened.shape, CELL), np.float32)
+        _interpolate(drawn.triangle, drawn.barycentric, self.aperture.triangles, self._attributes, cells)
+        _without_slivers(cells)
+        covered = _covered(cells, stage.opened)
+        _feather(covered, FEATHER_MM * stage.px_per_mm / stage.stride)
+        cells[..., ALPHA] = covered
         _patch(
-            values, seen, coverage, maps, numbers,
+            cells, stage.stride, coverage, maps, numbers,
             inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
-            np.ascontiguousarray(origin.rgb), origin.x, origin.y, x0, y0, inner_gain, CATMULL_ROM, rgb, alpha,
+            np.ascontiguousarray(origin.rgb), origin.x, origin.y, x0, y0, inner_gain, CATMULL_ROM, ACROSS, rgb, alpha,
         )  # fmt: skip
-        _feather(alpha, FEATHER_MM * stage.px_per_mm)
         return Patch(rgb, alpha, x0, y0)
 
 
@@ -181,8 +223,8 @@ def _relate(new, old, new_light, old_light, plane, rim, attributes, inner_gain):
     """Per vertex: old - new pixel, and the factor per channel on encoded colours; and that of the inside (3,)."""
     floor, gamma, one = darkest(old_light), np.float32(GAMMA), np.float32(1)
     for i in range(len(new)):
-        attributes[i, 0] = old[i, 0] - new[i, 0]
-        attributes[i, 1] = old[i, 1] - new[i, 1]
+        attributes[i, SHIFT_X] = old[i, 0] - new[i, 0]
+        attributes[i, SHIFT_Y] = old[i, 1] - new[i, 1]
         away = shading_ratio(new_light[i], old_light[i], floor) - np.float32(POWER_MIDDLE)
         lit = np.float32(0)
         for coefficient in POWER[::-1]:
@@ -193,7 +235,7 @@ def _relate(new, old, new_light, old_light, plane, rim, attributes, inner_gain):
             grown = one + e * (
                 one + e * np.float32(1 / 2) * (one + e * np.float32(1 / 3) * (one + e * np.float32(1 / 4)))
             )
-            attributes[i, 2 + c] = lit * grown
+            attributes[i, GAIN + c] = lit * grown
     x = y = np.float32(0)
     for i in rim:
         x += new[i, 0] / np.float32(len(rim))
@@ -203,72 +245,74 @@ def _relate(new, old, new_light, old_light, plane, rim, attributes, inner_gain):
 
 
 @njit(inline="always")
-def _tap(picture, sx, sy, kernel):
+def _tap(picture, sx, sy, down, across):
     """Catmull-Rom sample of a picture at index coordinates, edges repeated."""
     height, width = picture.shape[:2]
-    ix, iy = int(np.floor(sx)), int(np.floor(sy))
-    px, py = int((sx - ix) * PHASES + np.float32(0.5)), int((sy - iy) * PHASES + np.float32(0.5))
+    x = np.intp(np.int32(np.floor(sx * np.float32(PHASES) + np.float32(0.5))))
+    y = np.intp(np.int32(np.floor(sy * np.float32(PHASES) + np.float32(0.5))))
+    ix, iy, px, py = x >> PHASE_BITS, y >> PHASE_BITS, x & (PHASES - 1), y & (PHASES - 1)
+    if 1 <= ix < width - 2 and 1 <= iy < height - 3:
+        return bicubic(picture, 3 * ((iy - 1) * width + ix - 1), 3 * width, down, across, py, px)
     red = green = blue = np.float32(0)
     for j in range(4):
         yy = min(max(iy + j - 1, 0), height - 1)
         for i in range(4):
             xx = min(max(ix + i - 1, 0), width - 1)
-            w = kernel[py, j] * kernel[px, i]
+            w = down[py, j] * down[px, i]
             red += w * np.float32(picture[yy, xx, 0])
             green += w * np.float32(picture[yy, xx, 1])
             blue += w * np.float32(picture[yy, xx, 2])
-    return red, green, blue
+    return colour(red, green, blue)
 
 
 @njit(inline="always")
-def _encoded(value, gain):
-    """A colour under another light, rounded."""
-    offset = np.float32(255 * ENCODED_OFFSET)
-    return np.uint8(min(max((value + offset) * gain - offset + np.float32(0.5), np.float32(0)), np.float32(255)))
+def _surface_at(row, column, triangle, barycentric, triangles, attributes):
+    """The attributes of what a cell sees."""
+    t = triangle[row, column]
+    sums = scaled(lanes8(attributes, CELL * triangles[t, 0]), barycentric[row, column, 0])
+    sums = plus(sums, scaled(lanes8(attributes, CELL * triangles[t, 1]), barycentric[row, column, 1]))
+    return plus(sums, scaled(lanes8(attributes, CELL * triangles[t, 2]), barycentric[row, column, 2]))
 
 
-@njit(
-    "void(i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[:,:,::1], u1[:,::1])", nogil=True, cache=True, fastmath=True
-)
-def _interpolate(triangle, barycentric, triangles, attributes, values, seen):
-    """Per pixel the surface's attributes (6, h, w), and 1 where there is any; the rim borrows its neighbours' surface."""
+@njit("void(i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[:,:,::1])", nogil=True, cache=True, fastmath=True)
+def _interpolate(triangle, barycentric, triangles, attributes, cells):
+    """Per cell the surface's attributes (h, w, 8), 0 where there is none; the rim borrows its neighbours' surface, for the
+    part that the lip covers."""
     rows, columns = triangle.shape
+    nothing = scaled(lanes8(attributes, 0), np.float32(0))
     for y in range(rows):
         for x in range(columns):
-            weight = np.float32(0)
-            for k in range(6):
-                values[k, y, x] = 0
-            for dy in range(-1, 2):
-                for dx in range(-1, 2):
-                    # At the rim a pixel without a surface borrows its neighbours', for the part that the lip covers.
-                    centre = dx == 0 and dy == 0
-                    if triangle[y, x] >= 0 and not centre:
-                        continue
-                    yy, xx = y + dy, x + dx
-                    if yy < 0 or xx < 0 or yy >= rows or xx >= columns or triangle[yy, xx] < 0:
-                        continue
-                    t = triangle[yy, xx]
-                    for corner in range(3):
-                        b, v = barycentric[yy, xx, corner], triangles[t, corner]
-                        for k in range(6):
-                            values[k, y, x] += b * attributes[v, k]
-                    weight += np.float32(1)
-            seen[y, x] = 1 if weight > 0 else 0
-            if weight > 0:
-                for k in range(6):
-                    values[k, y, x] /= weight
+            at = CELL * (y * columns + x)
+            if triangle[y, x] >= 0:
+                put8(_surface_at(y, x, triangle, barycentric, triangles, attributes), cells, at)
+                continue
+            sums, count = nothing, 0
+            for yy in range(max(y - 1, 0), min(y + 2, rows)):
+                for xx in range(max(x - 1, 0), min(x + 2, columns)):
+                    if triangle[yy, xx] >= 0:
+                        sums = plus(sums, _surface_at(yy, xx, triangle, barycentric, triangles, attributes))
+                        count += 1
+            put8(scaled(sums, np.float32(1) / np.float32(max(count, 1))), cells, at)
 
 
-def _without_slivers(values: Float32[np.ndarray, "6 h w"], seen: UInt8[np.ndarray, "h w"]) -> None:
-    """Replace displacements that only a line of pixels has, in place.
+def _without_slivers(cells: Float32[np.ndarray, "h w 8"]) -> None:
+    """Replace displacements that only a line of cells has, in place.
 
     Where a lip hangs over the skin below it, the last pixel of its underside comes from somewhere else: a bright line.
     """
-    inside = cv2.erode(
-        seen, np.ones((SLIVER_PX, SLIVER_PX), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=(0,)
-    )
-    for plane in values[:2]:
-        np.copyto(plane, cv2.medianBlur(plane, SLIVER_PX), where=inside > 0)
+    square = np.ones((SLIVER_CELLS, SLIVER_CELLS), np.uint8)
+    seen = (cells[..., SEEN] > 0).view(np.uint8)
+    inside = cv2.erode(seen, square, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)).view(np.bool_)
+    for number in (SHIFT_X, SHIFT_Y):
+        plane = cells[..., number]
+        np.copyto(plane, cv2.medianBlur(np.ascontiguousarray(plane), SLIVER_CELLS), where=inside)
+
+
+def _covered(cells: Float32[np.ndarray, "h w 8"], opened: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """What of each cell is the patch's, 0 to 255: its skin's share or its opening's; all of what only the opening shows."""
+    covered = np.maximum((cells[..., ALPHA] * np.float32(255) + np.float32(0.5)).astype(np.uint8), opened)
+    covered[(cells[..., SEEN] == 0) & (opened > 0)] = 255
+    return covered
 
 
 @njit("void(u1[:,::1], f8)", nogil=True, cache=True)
@@ -308,54 +352,84 @@ def _feather(alpha, width_px):
             alpha[y, x] = np.uint8(limit[y, x])
 
 
+@njit(inline="always")
+def _inside_colour(sample, inner_gain, dark, thin):
+    """What an opening shows, in the new light: none in the cavity, little between lips that all but meet."""
+    offset, one = np.float32(255 * ENCODED_OFFSET), np.float32(1)
+    brightest = max(lane(sample, 0), lane(sample, 1), lane(sample, 2))
+    bright = (brightest - np.float32(SHADED_FROM)) * np.float32(1 / (SHADED_FULLY - SHADED_FROM))
+    thin *= min(max(bright, np.float32(0)), one)
+    red, green, blue = (
+        one - np.float32(SHADED[0]) * thin,
+        one - np.float32(SHADED[1]) * thin,
+        one - np.float32(SHADED[2]) * thin,
+    )
+    return times(scaled(relit(sample, inner_gain, offset), one - dark), colour(red, green, blue))
+
+
 @njit(
     types.void(
-        types.float32[:, :, ::1], types.uint8[:, ::1], types.uint8[:, ::1],
+        types.float32[:, :, ::1], types.int64, types.uint8[:, ::1],
         types.float32[:, :, ::1], types.float32[::1], types.float32[::1], types.float32[::1], types.float32[::1],
         types.float32[::1], types.float32[::1], PICTURE, types.int64, types.int64, types.int64, types.int64, types.float32[::1],
-        types.float32[:, ::1], types.uint8[:, :, ::1], types.uint8[:, ::1],
+        types.float32[:, ::1], types.float32[:, ::1], types.uint8[:, :, ::1], types.uint8[:, ::1],
     ),
     nogil=True,
     cache=True,
     fastmath=True,
 )  # fmt: skip
 def _patch(
-    values, seen, coverage, maps, numbers, new_upper, new_lower, old_upper, old_lower, give, picture, left, top, x0, y0,
-    inner_gain, kernel, rgb, alpha
+    cells, stride, coverage, maps, numbers, new_upper, new_lower, old_upper, old_lower, give, picture, left, top, x0, y0,
+    inner_gain, down, across, rgb, alpha
 ):  # fmt: skip
     """Skin through the mesh, inside through the opening's map, mixed by coverage. `left, top`: the crop's first pixel."""
-    rows, columns = coverage.shape
-    half = np.float32(0.5)
+    (high, wide), (rows, columns) = cells.shape[:2], coverage.shape
+    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
+    offset, per_pixel = np.float32(255 * ENCODED_OFFSET), one / np.float32(stride)
+    inner, black = colour(inner_gain[0], inner_gain[1], inner_gain[2]), colour(zero, zero, zero)
+    line, beside, share = (
+        np.empty(CELL * (wide + 1), np.float32),
+        np.empty(columns, np.intp),
+        np.empty(columns, np.float32),
+    )
+    for x in range(columns):
+        beside[x], share[x] = _place_of(x, per_pixel, wide)
     for y in range(rows):
+        upper, v = _place_of(y, per_pixel, high)
+        above, below = CELL * wide * upper, CELL * wide * min(upper + 1, high - 1)
+        for c in range(wide + 1):
+            at = CELL * min(c, wide - 1)
+            put8(mix(lanes8(cells, above + at), lanes8(cells, below + at), v), line, CELL * c)
         for x in range(columns):
-            opening = np.float32(coverage[y, x]) / np.float32(255)
-            if seen[y, x] == 0 and opening > 0:
-                opening = np.float32(1)
-            if seen[y, x] == 0 and opening <= 0:
+            at = CELL * beside[x]
+            cell = mix(lanes8(line, at), lanes8(line, at + CELL), share[x])
+            opening, seen = np.float32(coverage[y, x]) * np.float32(1 / 255), lane(cell, SEEN)
+            covered = np.uint8(lane(cell, ALPHA) + half)
+            if covered == 0 or (seen < half and opening <= zero):
                 alpha[y, x] = 0
-                rgb[y, x, 0] = rgb[y, x, 1] = rgb[y, x, 2] = 0
+                put_colour(black, rgb, 3 * (y * columns + x))
                 continue
-            red = green = blue = np.float32(0)
-            if opening < 1:
-                red, green, blue = _tap(
-                    picture, x + x0 - left + values[0, y, x], y + y0 - top + values[1, y, x], kernel
-                )
-                offset = np.float32(255 * ENCODED_OFFSET)
-                red = (red + offset) * values[2, y, x] - offset
-                green = (green + offset) * values[3, y, x] - offset
-                blue = (blue + offset) * values[4, y, x] - offset
-            if opening > 0:
+            alpha[y, x] = covered
+            if seen < half:
+                opening = one
+            shown = black
+            if opening < one:
+                cell = scaled(cell, one / seen)
+                sx, sy = np.float32(x + x0 - left) + lane(cell, SHIFT_X), np.float32(y + y0 - top) + lane(cell, SHIFT_Y)
+                shown = relit(_tap(picture, sx, sy, down, across), low4(cell), offset)
+            if opening > zero:
                 sx, sy, dark, thin = _inside_source(
-                    x + x0 + half, y + y0 + half, maps, numbers, new_upper, new_lower, old_upper, old_lower, give
+                    np.float32(x + x0) + half,
+                    np.float32(y + y0) + half,
+                    maps,
+                    numbers,
+                    new_upper,
+                    new_lower,
+                    old_upper,
+                    old_lower,
+                    give,
                 )
-                r, g, b = _tap(picture, sx - half - left, sy - half - top, kernel)
-                offset = np.float32(255 * ENCODED_OFFSET)
-                bright = (max(r, g, b) - np.float32(SHADED_FROM)) * np.float32(1 / (SHADED_FULLY - SHADED_FROM))
-                thin *= min(max(bright, np.float32(0)), np.float32(1))
-                r = ((r + offset) * inner_gain[0] - offset) * (1 - dark) * (1 - np.float32(SHADED[0]) * thin)
-                g = ((g + offset) * inner_gain[1] - offset) * (1 - dark) * (1 - np.float32(SHADED[1]) * thin)
-                b = ((b + offset) * inner_gain[2] - offset) * (1 - dark) * (1 - np.float32(SHADED[2]) * thin)
-                red, green, blue = red + opening * (r - red), green + opening * (g - green), blue + opening * (b - blue)
-            rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = _encoded(red, 1), _encoded(green, 1), _encoded(blue, 1)
-            covered = max(values[5, y, x], opening)
-            alpha[y, x] = np.uint8(min(max(covered, np.float32(0)), np.float32(1)) * np.float32(255) + half)
+                sx, sy = sx - half - np.float32(left), sy - half - np.float32(top)
+                sample = _tap(picture, sx, sy, down, across)
+                shown = mix(shown, _inside_colour(sample, inner, dark, thin), opening)
+            put_colour(shown, rgb, 3 * (y * columns + x))

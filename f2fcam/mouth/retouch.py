@@ -129,7 +129,7 @@ class Retoucher:
         if entry >= 0:
             outline, shows = database.rim(entry), database.content(entry)
         else:
-            outline = maker.stage(placed, displayed.performance.lighting, self.intrinsics).rim
+            outline = maker.outline(placed, self.intrinsics)
             shows = content(displayed.rgb, outline, (0, 0)) if maker.aperture.has_jaw else even_content()
         own = Origin(displayed.rgb, 0, 0, placed, light, outline, shows)
         self._last_own[name] = displayed, own

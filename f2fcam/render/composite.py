@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 from numba import njit
@@ -126,20 +127,11 @@ def _window_of(
     height, width = frame.shape[:2]
     if left >= 0 and top >= 0 and right < width and bottom < height:
         return frame, 0, 0
+    inside = frame[max(top, 0) : min(bottom + 1, height), max(left, 0) : min(right, width)]
     copy = scratch.take("window", (bottom - top + 1, right - left, 3), np.uint8)
-    _copy_window(frame, left, top, copy)
+    over = max(-top, 0), max(bottom + 1 - height, 0), max(-left, 0), max(right - width, 0)
+    cv2.copyMakeBorder(inside, *over, cv2.BORDER_REPLICATE, dst=copy)
     return copy, left, top
-
-
-@njit("void(u1[:,:,::1], i8, i8, u1[:,:,::1])", nogil=True, cache=True, fastmath=True)
-def _copy_window(frame, left, top, out):
-    """Part of the frame, border pixels repeated."""
-    for y in range(out.shape[0]):
-        yy = min(max(y + top, 0), frame.shape[0] - 1)
-        for x in range(out.shape[1]):
-            xx = min(max(x + left, 0), frame.shape[1] - 1)
-            for k in range(3):
-                out[y, x, k] = frame[yy, xx, k]
 
 
 @njit(inline="always")

@@ -192,7 +192,7 @@ def render_frame(
     camera = _camera_of(target.person.intrinsics, width, height)
     px_per_mm = float(camera.focal / target.performance.camera_from_model.translation[2])
     stride = field_stride(px_per_mm)
-    camera, face_height = _cells_of(camera, stride), workspace.face_height_mm * px_per_mm / stride
+    camera, face_height = camera.coarser(stride), workspace.face_height_mm * px_per_mm / stride
     skin = workspace.skins[appearance]
     surfaces = _surfaces(target, expression, camera, skin, workspace, patches, stride, last_light, light_share, tint)
     old, new, triangles = surfaces.old, surfaces.new, skin.mesh.triangles
@@ -211,14 +211,6 @@ def _camera_of(intrinsics: Intrinsics, width: int, height: int) -> Intrinsics:
     if (intrinsics.width, intrinsics.height) == (width, height):
         return intrinsics
     return intrinsics.scaled(width / intrinsics.width)
-
-
-def _cells_of(camera: Intrinsics, stride: int) -> Intrinsics:
-    """The camera of the field, whose pixels are `stride` of the picture's across and down."""
-    if stride == 1:
-        return camera
-    width, height = -(-camera.width // stride), -(-camera.height // stride)
-    return Intrinsics(camera.focal / stride, camera.center_x / stride, camera.center_y / stride, width, height)
 
 
 def _surfaces(
