@@ -52,6 +52,10 @@ SLIVER_CELLS = 5
 GAIN, SHIFT_X, SHIFT_Y, ALPHA, SEEN = 0, 3, 4, 5, 6
 """Lanes of a cell: the gain is three, the shift in pixels; all but alpha times `SEEN`, which is 1 on a surface."""
 CELL = 8
+INSIDE_X, INSIDE_Y, DARK, THIN = 0, 1, 2, 3
+"""Lanes of a cell of the opening: from the pixel to what is found for it, pixels; see `interior._inside_source`."""
+NEAR_OPENING = 5
+"""Side of the square of cells around one that shows some of the opening: a pixel beside it may, too."""
 FEATHER_MM = 2.5
 """Least width of a patch's edge: where the skin folds (a lip drawn up under the nose) the surface's own fading is hidden."""
 GAMMA = 1 / 2.4
@@ -198,7 +202,6 @@ class PatchMaker:
     def _sample(self, origin: Origin, stage: Stage, inside: InsideMap, inner_gain: np.ndarray) -> Patch:
         drawn, coverage, (x0, y0, _, _) = stage.drawn, stage.coverage, stage.region
         rgb, alpha = np.empty((*coverage.shape, 3), np.uint8), np.empty(coverage.shape, np.uint8)
-        maps, numbers = inside.arrays()
         cells = np.empty((*stage.opened.shape, CELL), np.float32)
         _interpolate(drawn.triangle, drawn.barycentric, self.aperture.triangles, self._attributes, cells)
         _without_slivers(cells)
@@ -206,11 +209,22 @@ class PatchMaker:
         _feather(covered, FEATHER_MM * stage.px_per_mm / stage.stride)
         cells[..., ALPHA] = covered
         _patch(
-            cells, stage.stride, coverage, maps, numbers,
-            inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give,
-            np.ascontiguousarray(origin.rgb), origin.x, origin.y, x0, y0, inner_gain, CATMULL_ROM, ACROSS, rgb, alpha,
+            cells, self._inside(stage, inside), stage.stride, coverage, np.ascontiguousarray(origin.rgb),
+            x0 - origin.x, y0 - origin.y, inner_gain, CATMULL_ROM, ACROSS, rgb, alpha,
         )  # fmt: skip
         return Patch(rgb, alpha, x0, y0)
+
+    def _inside(self, stage: Stage, inside: InsideMap) -> Float32[np.ndarray, "rows columns 8"]:
+        """Where each cell in and around the opening finds its inside."""
+        square = np.ones((NEAR_OPENING, NEAR_OPENING), np.uint8)
+        near = cv2.dilate(stage.opened, square, borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
+        out, (x0, y0, _, _) = np.zeros((*near.shape, CELL), np.float32), stage.drawn.region
+        maps, numbers = inside.arrays()
+        _inside_cells(
+            near, stage.stride, x0, y0, maps, numbers,
+            inside.new.upper, inside.new.lower, inside.old.upper, inside.old.lower, inside.content.give, out,
+        )  # fmt: skip
+        return out
 
 
 @njit(
@@ -368,41 +382,63 @@ def _inside_colour(sample, inner_gain, dark, thin):
 
 
 @njit(
+    "void(u1[:,::1], i8, i8, i8, f4[:,:,::1], f4[::1], f4[::1], f4[::1], f4[::1], f4[::1], f4[::1], f4[:,:,::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _inside_cells(near, stride, x0, y0, maps, numbers, new_upper, new_lower, old_upper, old_lower, give, out):
+    """`interior._inside_source` for the cells that are marked `near`; the region's first cell is (x0, y0)."""
+    half, cell = np.float32(0.5), np.float32(stride)
+    for y in range(near.shape[0]):
+        for x in range(near.shape[1]):
+            if near[y, x] > 0:
+                px, py = cell * (np.float32(x + x0) + half), cell * (np.float32(y + y0) + half)
+                sx, sy, dark, thin = _inside_source(
+                    px, py, maps, numbers, new_upper, new_lower, old_upper, old_lower, give
+                )
+                out[y, x, INSIDE_X], out[y, x, INSIDE_Y] = sx - px, sy - py
+                out[y, x, DARK], out[y, x, THIN] = dark, thin
+
+
+@njit(inline="always")
+def _mix_rows(cells, upper, lower, share, line):
+    """A line between two rows of cells, its last cell twice."""
+    wide = cells.shape[1]
+    for c in range(wide + 1):
+        at = CELL * min(c, wide - 1)
+        one, other = lanes8(cells, CELL * wide * upper + at), lanes8(cells, CELL * wide * lower + at)
+        put8(mix(one, other, share), line, CELL * c)
+
+
+@njit(
     types.void(
-        types.float32[:, :, ::1], types.int64, types.uint8[:, ::1],
-        types.float32[:, :, ::1], types.float32[::1], types.float32[::1], types.float32[::1], types.float32[::1],
-        types.float32[::1], types.float32[::1], PICTURE, types.int64, types.int64, types.int64, types.int64, types.float32[::1],
-        types.float32[:, ::1], types.float32[:, ::1], types.uint8[:, :, ::1], types.uint8[:, ::1],
+        types.float32[:, :, ::1], types.float32[:, :, ::1], types.int64, types.uint8[:, ::1], PICTURE, types.int64, types.int64,
+        types.float32[::1], types.float32[:, ::1], types.float32[:, ::1], types.uint8[:, :, ::1], types.uint8[:, ::1],
     ),
     nogil=True,
     cache=True,
     fastmath=True,
 )  # fmt: skip
-def _patch(
-    cells, stride, coverage, maps, numbers, new_upper, new_lower, old_upper, old_lower, give, picture, left, top, x0, y0,
-    inner_gain, down, across, rgb, alpha
-):  # fmt: skip
-    """Skin through the mesh, inside through the opening's map, mixed by coverage. `left, top`: the crop's first pixel."""
+def _patch(cells, inside, stride, coverage, picture, dx, dy, inner_gain, down, across, rgb, alpha):
+    """Skin through the mesh, inside through the opening's map, mixed by coverage. `dx, dy`: the first pixel's place in the
+    picture."""
     (high, wide), (rows, columns) = cells.shape[:2], coverage.shape
     half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
     offset, per_pixel = np.float32(255 * ENCODED_OFFSET), one / np.float32(stride)
     inner, black = colour(inner_gain[0], inner_gain[1], inner_gain[2]), colour(zero, zero, zero)
-    line, beside, share = (
-        np.empty(CELL * (wide + 1), np.float32),
-        np.empty(columns, np.intp),
-        np.empty(columns, np.float32),
-    )
+    skin_line, inner_line = np.empty(CELL * (wide + 1), np.float32), np.empty(CELL * (wide + 1), np.float32)
+    beside, share = np.empty(columns, np.intp), np.empty(columns, np.float32)
     for x in range(columns):
         beside[x], share[x] = _place_of(x, per_pixel, wide)
     for y in range(rows):
         upper, v = _place_of(y, per_pixel, high)
-        above, below = CELL * wide * upper, CELL * wide * min(upper + 1, high - 1)
-        for c in range(wide + 1):
-            at = CELL * min(c, wide - 1)
-            put8(mix(lanes8(cells, above + at), lanes8(cells, below + at), v), line, CELL * c)
+        lower = min(upper + 1, high - 1)
+        _mix_rows(cells, upper, lower, v, skin_line)
+        _mix_rows(inside, upper, lower, v, inner_line)
         for x in range(columns):
             at = CELL * beside[x]
-            cell = mix(lanes8(line, at), lanes8(line, at + CELL), share[x])
+            cell = mix(lanes8(skin_line, at), lanes8(skin_line, at + CELL), share[x])
             opening, seen = np.float32(coverage[y, x]) * np.float32(1 / 255), lane(cell, SEEN)
             covered = np.uint8(lane(cell, ALPHA) + half)
             if covered == 0 or (seen < half and opening <= zero):
@@ -415,21 +451,11 @@ def _patch(
             shown = black
             if opening < one:
                 cell = scaled(cell, one / seen)
-                sx, sy = np.float32(x + x0 - left) + lane(cell, SHIFT_X), np.float32(y + y0 - top) + lane(cell, SHIFT_Y)
+                sx, sy = np.float32(x + dx) + lane(cell, SHIFT_X), np.float32(y + dy) + lane(cell, SHIFT_Y)
                 shown = relit(_tap(picture, sx, sy, down, across), low4(cell), offset)
             if opening > zero:
-                sx, sy, dark, thin = _inside_source(
-                    np.float32(x + x0) + half,
-                    np.float32(y + y0) + half,
-                    maps,
-                    numbers,
-                    new_upper,
-                    new_lower,
-                    old_upper,
-                    old_lower,
-                    give,
-                )
-                sx, sy = sx - half - np.float32(left), sy - half - np.float32(top)
+                found = mix(lanes8(inner_line, at), lanes8(inner_line, at + CELL), share[x])
+                sx, sy = np.float32(x + dx) + lane(found, INSIDE_X), np.float32(y + dy) + lane(found, INSIDE_Y)
                 sample = _tap(picture, sx, sy, down, across)
-                shown = mix(shown, _inside_colour(sample, inner, dark, thin), opening)
+                shown = mix(shown, _inside_colour(sample, inner, lane(found, DARK), lane(found, THIN)), opening)
             put_colour(shown, rgb, 3 * (y * columns + x))
