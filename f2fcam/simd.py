@@ -88,6 +88,17 @@ def lanes8(_: Any, array: Any, at: Any) -> Any:
 
 
 @intrinsic
+def lanes4(_: Any, array: Any, at: Any) -> Any:
+    """Four numbers of a contiguous float32 array from its flat index `at` on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        address = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        return _load(builder, address, LANES4.vector)
+
+    return LANES4(array, types.intp), generate
+
+
+@intrinsic
 def put8(_: Any, value: Any, array: Any, at: Any) -> Any:
     """Write eight numbers into a contiguous float32 array from its flat index `at` on."""
 
@@ -117,6 +128,26 @@ def low4(_: Any, vector: Any) -> Any:
         return _picked(builder, args[0], args[0], range(4))
 
     return LANES4(LANES8), generate
+
+
+@intrinsic
+def nothing4(_: Any) -> Any:
+    """Four zeros, to add to."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return _constant(LANES4.vector, 0.0)
+
+    return LANES4(), generate
+
+
+@intrinsic
+def nothing8(_: Any) -> Any:
+    """Eight zeros, to add to."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return _constant(LANES8.vector, 0.0)
+
+    return LANES8(), generate
 
 
 @intrinsic

@@ -160,8 +160,8 @@ def test_both_meshes_are_carried_and_projected_and_gains_fade_by_weight(model: F
     random = np.random.default_rng(5)
     operator = model.subdivision(2)
     count, columns = operator.shape
-    coarse = random.normal(0, 40, (columns, 9)).astype(np.float32)
-    coarse[:, [2, 5]] += 600
+    coarse = random.normal(0, 40, (columns, 12)).astype(np.float32)
+    coarse[:, [2, 6]] += 600
     weight = random.random(count).astype(np.float32)
     weight[:10] = 0
     old, new = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
@@ -170,10 +170,10 @@ def test_both_meshes_are_carried_and_projected_and_gains_fade_by_weight(model: F
         operator.indptr, operator.indices, operator.data, coarse, CAMERA.focal, CAMERA.center_x, CAMERA.center_y,
         weight, old, old_pixels, new, new_pixels, gain,
     )  # fmt: skip
-    for points, pixels, part in ((old, old_pixels, coarse[:, :3]), (new, new_pixels, coarse[:, 3:6])):
+    for points, pixels, part in ((old, old_pixels, coarse[:, :3]), (new, new_pixels, coarse[:, 4:7])):
         np.testing.assert_allclose(points, operator @ part, atol=1e-3)
         np.testing.assert_allclose(pixels, CAMERA.project(points), atol=1e-2)
-    np.testing.assert_allclose(gain, 1 + weight[:, None] * (operator @ coarse[:, 6:] - 1), atol=1e-3)
+    np.testing.assert_allclose(gain, 1 + weight[:, None] * (operator @ coarse[:, 8:11] - 1), atol=1e-3)
     np.testing.assert_array_equal(gain[:10], 1)
 
 

@@ -34,7 +34,7 @@ from f2fcam.render import Fragments, Region, bounding_region
 from f2fcam.render.composite import ACROSS, CATMULL_ROM, PHASE_BITS, PHASES, Patch, _place_of, pixels_of
 from f2fcam.render.cpu import CpuRasterizer
 from f2fcam.render.shade import ENCODED_OFFSET
-from f2fcam.simd import bicubic, colour, lane, lanes8, low4, mix, plus, put8, put_colour, relit, scaled, times
+from f2fcam.simd import bicubic, colour, lane, lanes8, low4, mix, nothing8, plus, put8, put_colour, relit, scaled, times
 
 RING = (0.02, 0.9)
 """Vertices with an alpha in this range tell the light around the opening."""
@@ -293,14 +293,13 @@ def _interpolate(triangle, barycentric, triangles, attributes, cells):
     """Per cell the surface's attributes (h, w, 8), 0 where there is none; the rim borrows its neighbours' surface, for the
     part that the lip covers."""
     rows, columns = triangle.shape
-    nothing = scaled(lanes8(attributes, 0), np.float32(0))
     for y in range(rows):
         for x in range(columns):
             at = CELL * (y * columns + x)
             if triangle[y, x] >= 0:
                 put8(_surface_at(y, x, triangle, barycentric, triangles, attributes), cells, at)
                 continue
-            sums, count = nothing, 0
+            sums, count = nothing8(), 0
             for yy in range(max(y - 1, 0), min(y + 2, rows)):
                 for xx in range(max(x - 1, 0), min(x + 2, columns)):
                     if triangle[yy, xx] >= 0:

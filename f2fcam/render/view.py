@@ -24,12 +24,13 @@ from f2fcam.render.rims import ramp, rim_distance
 from f2fcam.render.scratch import Scratch
 from f2fcam.render.shade import GAIN_SMOOTHING, Appearance, encoded_gain, shade_uncertain, smooth_gain
 from f2fcam.render.warp import MARGIN, Aperture, Warper, field_stride, vertex_attributes
+from f2fcam.simd import lane, lanes4, lanes8, nothing4, nothing8, plus, scaled
 
 LEVEL = 2
 """Subdivision level that is drawn: lip and lid borders need it."""
 
-COARSE_COLUMNS = 9
-"""Numbers per level-0 vertex that are carried to the drawn level together."""
+OLD, NEW, GAIN, COARSE_COLUMNS = 0, 4, 8, 12
+"""Numbers per level-0 vertex that are carried to the drawn level together: two positions and three gains, each in four."""
 
 FINE_MM = (5.0, 4.0)
 """This far from lips and lids all of that level is drawn (`drawn.thinned_mesh`)."""
@@ -241,11 +242,11 @@ def _surfaces(
         vertex_normals(points0, workspace.triangles0, normals[-1])
         for patch in patches if number == 1 else ():
             points0[patch.rows, :2] += patch.pull * (points0[patch.rows, 2:] / np.float32(stride * camera.focal))
-        coarse[:, 3 * number : 3 * number + 3] = points0
+        coarse[:, (OLD, NEW)[number] :][:, :3] = points0
     gain0, memory = take("gain0", (len(coarse),)), take("gain memory", (len(coarse), 2))
     encoded_gain(normals[1], normals[0], np.ascontiguousarray(target.performance.lighting, np.float32), gain0)
     smooth_gain(gain0, workspace.triangles0, GAIN_SMOOTHING, memory)
-    gains = coarse[:, 6:]
+    gains = coarse[:, GAIN : GAIN + 3]
     gains[:] = gain0[:, None]
     if tint is not None:
         gains *= np.exp(tint)
@@ -276,29 +277,24 @@ def _carry(
 
     The gain is 1 where `weight` (n,) is 0.
     """
-    f, x0, y0 = np.float32(focal), np.float32(center_x), np.float32(center_y)
+    f, x0, y0, one = np.float32(focal), np.float32(center_x), np.float32(center_y), np.float32(1)
     for i in range(len(weight)):
-        ox = oy = oz = nx = ny = nz = red = green = blue = np.float32(0)
+        points, gains = nothing8(), nothing4()
         for k in range(indptr[i], indptr[i + 1]):
-            w, j = data[k], np.uint64(indices[k])
-            ox += w * coarse[j, 0]
-            oy += w * coarse[j, 1]
-            oz += w * coarse[j, 2]
-            nx += w * coarse[j, 3]
-            ny += w * coarse[j, 4]
-            nz += w * coarse[j, 5]
-            red += w * coarse[j, 6]
-            green += w * coarse[j, 7]
-            blue += w * coarse[j, 8]
-        old_points[i, 0], old_points[i, 1], old_points[i, 2] = ox, oy, oz
-        new_points[i, 0], new_points[i, 1], new_points[i, 2] = nx, ny, nz
-        scale = f / oz
-        old_pixels[i, 0], old_pixels[i, 1] = ox * scale + x0, oy * scale + y0
-        scale = f / nz
-        new_pixels[i, 0], new_pixels[i, 1] = nx * scale + x0, ny * scale + y0
-        gain[i, 0] = np.float32(1) + weight[i] * (red - np.float32(1))
-        gain[i, 1] = np.float32(1) + weight[i] * (green - np.float32(1))
-        gain[i, 2] = np.float32(1) + weight[i] * (blue - np.float32(1))
+            at = COARSE_COLUMNS * np.intp(indices[k])
+            points = plus(points, scaled(lanes8(coarse, at + OLD), data[k]))
+            gains = plus(gains, scaled(lanes4(coarse, at + GAIN), data[k]))
+        x, y, z = lane(points, 0), lane(points, 1), lane(points, 2)
+        scale = f / z
+        old_points[i, 0], old_points[i, 1], old_points[i, 2] = x, y, z
+        old_pixels[i, 0], old_pixels[i, 1] = x * scale + x0, y * scale + y0
+        x, y, z = lane(points, 4), lane(points, 5), lane(points, 6)
+        scale = f / z
+        new_points[i, 0], new_points[i, 1], new_points[i, 2] = x, y, z
+        new_pixels[i, 0], new_pixels[i, 1] = x * scale + x0, y * scale + y0
+        gain[i, 0] = one + weight[i] * (lane(gains, 0) - one)
+        gain[i, 1] = one + weight[i] * (lane(gains, 1) - one)
+        gain[i, 2] = one + weight[i] * (lane(gains, 2) - one)
 
 
 def _changed_region(
