@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from f2fcam.simd import bicubic, colour, lane, lanes4, lanes8, nothing4, nothing8, plus, put8, put_colour, relit, scaled
+
 
 @njit("f4(f4[::1])", nogil=True, cache=True, fastmath=True)
 def read(values):
@@ -85,23 +87,16 @@ def smooth(values, triangles, passes, out):
 
 @njit("void(i4[::1], i4[::1], f4[::1], f4[:,::1], f4[:,::1])", nogil=True, cache=True, fastmath=True)
 def carry(indptr, indices, data, coarse, out):
-    """A CSR operator times nine columns (m, 9), and thirteen numbers written per row (n, 13)."""
+    """A CSR operator times twelve columns (m, 12), and sixteen numbers written per row (n, 16)."""
     for i in range(len(out)):
-        a = b = c = d = e = f = g = h = j = np.float32(0)
+        eight, four = nothing8(), nothing4()
         for k in range(indptr[i], indptr[i + 1]):
-            w, v = data[k], np.uint64(indices[k])
-            a += w * coarse[v, 0]
-            b += w * coarse[v, 1]
-            c += w * coarse[v, 2]
-            d += w * coarse[v, 3]
-            e += w * coarse[v, 4]
-            f += w * coarse[v, 5]
-            g += w * coarse[v, 6]
-            h += w * coarse[v, 7]
-            j += w * coarse[v, 8]
-        out[i, 0], out[i, 1], out[i, 2], out[i, 3], out[i, 4], out[i, 5] = a, b, c, d, e, f
-        out[i, 6], out[i, 7], out[i, 8], out[i, 9], out[i, 10], out[i, 11] = g, h, j, a, b, d
-        out[i, 12] = e
+            at = 12 * np.intp(indices[k])
+            eight = plus(eight, scaled(lanes8(coarse, at), data[k]))
+            four = plus(four, scaled(lanes4(coarse, at + 8), data[k]))
+        put8(eight, out, 16 * i)
+        put8(eight, out, 16 * i + 8)
+        out[i, 15] = lane(four, 0)
 
 
 @njit("i8(f4[:,::1], i4[:,::1], i8, i8, i4[::1], i4[:,::1])", nogil=True, cache=True)
@@ -189,48 +184,30 @@ def interpolate(triangle, barycentric, triangles, attributes, out):
             out[y, x, 7] = u
 
 
-@njit("void(u1[:,:,::1], i8, i8, i8, i8, f4[::1])", nogil=True, cache=True, fastmath=True)
-def window(frame, left, top, width, height, out):
-    """Part of a picture as numbers."""
-    at = 0
-    for y in range(top, top + height):
-        for x in range(left, left + width):
-            for k in range(3):
-                out[at + k] = frame[y, x, k]
-            at += 3
-
-
 @njit(
-    "void(f4[::1], i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], i8, i8, f4[:,::1], u1[:,:,::1])",
+    "void(u1[:,:,::1], i8, u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], i8, i8, f4[:,::1], f4[:,::1],"
+    " u1[:,:,::1])",
     nogil=True,
     cache=True,
     fastmath=True,
 )
-def resample(source, columns, rows, stride, mask, shift, gain, confidence, cavity, x0, y0, kernel, out):
+def resample(source, stride, mask, shift, gain, confidence, cavity, x0, y0, down, across, out):
     """Sixteen source pixels weighed per masked pixel at its own place, all that its cell says read, three bytes out.
 
-    `source` has `rows` of `columns` places, three more each way than there are pixels; cells are `stride` pixels wide.
+    Cells are `stride` pixels wide, the first at (x0, y0); what lies at the picture's border is left out.
     """
-    w0, w1, w2, w3 = kernel[0, 0], kernel[0, 1], kernel[0, 2], kernel[0, 3]
-    row = np.uint64(3 * columns)
-    for y in range(rows - 3):
-        r = y // stride
-        for x in range(columns - 3):
-            c = x // stride
+    row, one = np.intp(3 * source.shape[1]), np.float32(1)
+    for y in range(max(y0, 1), min(y0 + mask.shape[0] * stride, source.shape[0] - 3)):
+        r = (y - y0) // stride
+        for c in range(mask.shape[1]):
             if mask[r, c] == 0:
                 continue
-            at = np.uint64(y) * row + np.uint64(3 * x)
-            red = green = blue = np.float32(0)
-            for j in range(4):
-                v = kernel[1, j]
-                red += v * (w0 * source[at] + w1 * source[at + 3] + w2 * source[at + 6] + w3 * source[at + 9])
-                green += v * (w0 * source[at + 1] + w1 * source[at + 4] + w2 * source[at + 7] + w3 * source[at + 10])
-                blue += v * (w0 * source[at + 2] + w1 * source[at + 5] + w2 * source[at + 8] + w3 * source[at + 11])
-                at += row
             more = shift[r, c, 0] + shift[r, c, 1] + confidence[r, c] + cavity[r, c]
-            out[y + y0, x + x0, 0] = np.uint8(np.int32(red * gain[r, c, 0] + more))
-            out[y + y0, x + x0, 1] = np.uint8(np.int32(green * gain[r, c, 1] + more))
-            out[y + y0, x + x0, 2] = np.uint8(np.int32(blue * gain[r, c, 2] + more))
+            lit = colour(gain[r, c, 0] + more, gain[r, c, 1] + more, gain[r, c, 2] + more)
+            first = x0 + c * stride
+            for x in range(max(first, 1), min(first + stride, source.shape[1] - 3)):
+                found = bicubic(source, (y - 1) * row + 3 * (x - 1), row, down, across, 1, 1)
+                put_colour(relit(found, lit, one), out, y * row + 3 * x)
 
 
 @njit("void(u1[:,:,:], u1[:,:], i8, i8, u1[:,:,::1])", nogil=True, cache=True, fastmath=True)
@@ -246,16 +223,11 @@ def paste(rgb, alpha, left, top, out):
                 out[y + top, x + left, k] = np.uint8(old + ((a * (np.int32(rgb[y, x, k]) - old)) >> 8))
 
 
-@njit("void(u1[:,:,::1], u1[:,:], u1[:,:,::1])", nogil=True, cache=True, fastmath=True)
-def sample(source, alpha, out):
-    """Sixteen bytes of each channel weighed per covered pixel of a patch, three written."""
+@njit("void(u1[:,:,::1], u1[:,:], f4[:,::1], f4[:,::1], u1[:,:,::1])", nogil=True, cache=True, fastmath=True)
+def sample(source, alpha, down, across, out):
+    """Sixteen pixels weighed per covered pixel of a patch, three bytes written; the source is four rows and columns larger."""
+    row = np.intp(3 * source.shape[1])
     for y in range(alpha.shape[0]):
         for x in range(alpha.shape[1]):
-            if alpha[y, x] == 0:
-                continue
-            for k in range(3):
-                total = np.float32(0)
-                for j in range(4):
-                    for i in range(4):
-                        total += np.float32(source[y + j, x + i, k]) * np.float32(0.0625)
-                out[y, x, k] = np.uint8(np.int32(total))
+            if alpha[y, x] > 0:
+                put_colour(bicubic(source, y * row + 3 * x, row, down, across, 1, 1), out, 3 * (y * alpha.shape[1] + x))

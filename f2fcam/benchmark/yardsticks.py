@@ -19,7 +19,7 @@ import numpy as np
 from f2fcam.benchmark import touch
 from f2fcam.face.camera import Intrinsics
 from f2fcam.render import view
-from f2fcam.render.composite import composite, pixels_of
+from f2fcam.render.composite import ACROSS, CATMULL_ROM, composite, pixels_of
 from f2fcam.render.shade import GAIN_SMOOTHING
 from f2fcam.track import energy
 from f2fcam.track.energy import EXPRESSION, LANES, UNKNOWNS
@@ -125,7 +125,7 @@ def model_evaluation(workspace: view.Workspace, call: Call) -> Measured:
         np.ones(count0, np.float32),
         np.empty(count0, np.float32),
     )
-    coarse, out = np.ones((count0, 9), np.float32), np.empty((len(mesh.rows), 13), np.float32)
+    coarse, out = np.ones((count0, 12), np.float32), np.empty((len(mesh.rows), 16), np.float32)
     normals = np.empty((count0, 3), np.float32)
     meshes = [row.reshape(-1, 3) for row in moved]
 
@@ -194,23 +194,21 @@ def interpolation(call: Call) -> tuple[float, float, float]:
 def compositing(call: Call) -> Measured:
     """`composite` of a frame (its `call`), patches included.
 
-    Counted: the picture copied, the part that is sampled turned into numbers once, sixteen of its pixels read and weighed for
-    every masked one, at its own place instead of the shifted one, all that the field's cell says of it read, its three bytes
-    written; every patch's covered pixels mixed in. Not counted: the weights' table, the texture and the cavity.
+    Counted: the picture copied, sixteen of its pixels read and weighed for every masked one, at its own place instead of the
+    shifted one, all that the field's cell says of it read, its three bytes written; every patch's covered pixels mixed in.
+    Not counted: the field between its cells, the weights' table, the texture and the cavity.
     """
     arguments, named = call
     frame, field, patches = arguments[0], arguments[1], arguments[6]
     x0, y0, x1, y1 = pixels_of(field.region, field.stride, frame.shape)
     rows, columns = y1 - y0, x1 - x0
-    out, number = np.empty_like(frame), np.ones(((rows + 3) * (columns + 3) * 3,), np.float32)
-    kernel = np.full((2, 4), 0.25, np.float32)
+    out = np.empty_like(frame)
 
     def work() -> None:
         np.copyto(out, frame)
-        touch.window(frame, x0, y0, columns, rows, number)
         touch.resample(
-            number, columns + 3, rows + 3, field.stride, field.mask, field.shift, field.gain, field.confidence, field.cavity,
-            x0, y0, kernel, out,
+            frame, field.stride, field.mask, field.shift, field.gain, field.confidence, field.cavity, x0, y0,
+            CATMULL_ROM, ACROSS, out,
         )  # fmt: skip
         for patch in patches:
             touch.paste(*_within(patch, out), out)
@@ -218,7 +216,7 @@ def compositing(call: Call) -> Measured:
     cells = int(np.count_nonzero(field.mask))
     masked = cells * field.stride**2
     pasted = sum(int(np.count_nonzero(patch.alpha)) for patch in patches)
-    moved = 2 * frame.nbytes + rows * columns * (3 + 12 + 1) + masked * 3 + cells * 7 * 4 + pasted * 10
+    moved = 2 * frame.nbytes + rows * columns * (3 + 1) + masked * 3 + cells * 7 * 4 + pasted * 10
     return Measured(
         best_ms(lambda: composite(*arguments, **named)),
         best_ms(work),
@@ -242,13 +240,13 @@ def patching(patches: tuple) -> tuple[float, float, float]:
     for patch in patches:
         rows, columns = patch.alpha.shape
         pairs.append(
-            (np.zeros((rows + 3, columns + 3, 3), np.uint8), patch.alpha, np.empty((rows, columns, 3), np.uint8))
+            (np.zeros((rows + 4, columns + 4, 3), np.uint8), patch.alpha, np.empty((rows, columns, 3), np.uint8))
         )
 
     def work() -> None:
         for source, alpha, out in pairs:
-            touch.sample(source, alpha, out)
-            touch.sample(source, alpha, out)
+            for _ in range(2):
+                touch.sample(source, alpha, CATMULL_ROM, ACROSS, out)
 
     pixels = 2 * sum(int(np.count_nonzero(patch.alpha)) for patch in patches)
     return best_ms(work), pixels * (3 + 3 + 1) / 1e6, pixels * 2 * 3 * TAPS / 1e6
