@@ -16,6 +16,7 @@ LAYERS = (
     ("frame", "yuv", "latest", "metrics", "pacing", "ring", "channel"),
     ("control",),
     ("config",),
+    ("profile_search",),
     ("face",),
     ("render",),
     ("synthetic", "trust", "capture", "publish", "panel"),
