@@ -54,8 +54,8 @@ def thinned_mesh(model: FaceModel, weights: Float32[np.ndarray, "n w"], fine: Bo
     rings0 = np.stack([quarters[:, :, 0, 0], quarters[:, :, 0, 1], quarters[:, :, 1, 0], turned[:, :, 3, 1]], axis=2)
     rings0 = rings0.reshape(-1, 16)
     middles1, middles0 = children[:, 0, 2], quarters[:, 0, 2, 0]
-    divided1 = _uneven(model, weights, rings1, middles1) | fine[children].any(axis=(1, 2))
-    divided0 = _uneven(model, weights, rings0, middles0) | divided1.reshape(-1, 4).any(axis=1)
+    divided1 = _uneven(model, weights, rings1, middles1, fine[children].any(axis=(1, 2)))
+    divided0 = _uneven(model, weights, rings0, middles0, divided1.reshape(-1, 4).any(axis=1))
     corners = np.zeros(len(fine), bool)
     corners[rings0[:, ::4]] = True
     level1 = np.repeat(divided0, 4)
@@ -74,20 +74,28 @@ def thinned_mesh(model: FaceModel, weights: Float32[np.ndarray, "n w"], fine: Bo
     return _renumbered(model, np.concatenate(groups))
 
 
-def _uneven(model: FaceModel, weights: np.ndarray, rings: np.ndarray, middles: np.ndarray) -> Bool[np.ndarray, " q"]:
-    """Quads whose sides' middles, or whose own, are not where their corners' means are under some expression."""
+def _uneven(
+    model: FaceModel, weights: np.ndarray, rings: np.ndarray, middles: np.ndarray, known: Bool[np.ndarray, " q"]
+) -> Bool[np.ndarray, " q"]:
+    """Quads that are `known` to be, or whose sides' middles, or their own, are not where their corners' means are under some
+    expression. Every expression of every side costs most of the time: only where the rest has not decided.
+    """
     count = rings.shape[1] // 4
     corner, side = rings[:, ::count], rings[:, count // 2 :: count]
     spans = [(side[:, k], corner[:, k], corner[:, (k + 1) % 4]) for k in range(4)]
     spans.append((middles, corner[:, 0], corner[:, 2]))
     operator, basis = model.subdivision(2), model.expression_basis.reshape(len(model.mean), -1)
     motion = (operator @ np.linalg.norm(model.expression_basis, axis=1)).max(axis=1)
-    uneven = np.zeros(len(rings), bool)
-    for found, one, other in spans:
-        away = operator[found] - (operator[one] + operator[other]) / 2
+    uneven = known.copy()
+    aways = [operator[found] - (operator[one] + operator[other]) / 2 for found, one, other in spans]
+    for (found, one, other), away in zip(spans, aways, strict=True):
         uneven |= np.linalg.norm(away @ model.mean, axis=1) * motion[found] > SAG_MM2
-        uneven |= np.linalg.norm((away @ basis).reshape(len(rings), 3, -1), axis=1).max(axis=1) > BEND_MM
         uneven |= np.abs(weights[found] - (weights[one] + weights[other]) / 2).max(axis=1) > WEIGHT_STEP
+    farthest = np.linalg.norm(model.expression_basis, axis=1).max(axis=1)
+    for away in aways:
+        open_ = np.flatnonzero(~uneven & (np.abs(away) @ farthest > 0.999 * BEND_MM))
+        bends = np.linalg.norm((away[open_] @ basis).reshape(len(open_), 3, -1), axis=1).max(axis=1)
+        uneven[open_[bends > BEND_MM]] = True
     return uneven
 
 
