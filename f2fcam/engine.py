@@ -371,8 +371,13 @@ def fit(rgb: UInt8[np.ndarray, "h w 3"], canvas: UInt8[np.ndarray, "H W 3"]) -> 
     canvas[y : y + shown.shape[0], x : x + shown.shape[1]] = shown
 
 
-def main(open_pipeline: Callable[[EngineSetup], Pipeline], open_source: Callable[[str], FrameSource]) -> int:
-    """Serve one supervisor: set up from its first message, work, report, obey."""
+def main(
+    open_pipeline: Callable[[EngineSetup, tuple[int, int]], Pipeline], open_source: Callable[[str], FrameSource]
+) -> int:
+    """Serve one supervisor: set up from its first message, work, report, obey.
+
+    `open_pipeline` is told the size of the source's pictures, too.
+    """
     die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     cv2.setNumThreads(1)
@@ -382,8 +387,9 @@ def main(open_pipeline: Callable[[EngineSetup], Pipeline], open_source: Callable
     setup = EngineSetup(**values)
     try:
         source = open_source(setup.source)  # a missing webcam shows before the models are loaded
+        size = source.size
         source.close()
-        pipeline = open_pipeline(setup)
+        pipeline = open_pipeline(setup, size)
         try:
             _work(channel, ring, setup, pipeline, open_source)
         finally:
@@ -459,7 +465,14 @@ def exit_now(code: int) -> None:
 
 
 if __name__ == "__main__":
+    from f2fcam.control import runtime_folder
+    from f2fcam.source_process import start_tracker
+
+    tracker = start_tracker(runtime_folder() / "tracker.log")  # first of all, and while it loads its part we load ours
+
     from f2fcam.capture import open_source
     from f2fcam.live import open_pipeline
 
-    exit_now(main(lambda setup: open_pipeline(setup.profile, setup.profiles, setup.source), open_source))
+    exit_now(
+        main(lambda setup, size: open_pipeline(setup.profile, setup.profiles, setup.source, size, tracker), open_source)
+    )

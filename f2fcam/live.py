@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from f2fcam.control import runtime_folder
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.frame import Frame
 from f2fcam.mouth.retouch import RetouchState
@@ -76,16 +75,18 @@ class LivePipeline:
         self._clip.close()
 
 
-def open_pipeline(name: str, profiles: str | None, source: str) -> LivePipeline:
+def open_pipeline(
+    name: str, profiles: str | None, source: str, size: tuple[int, int], tracker: SourceProcess
+) -> LivePipeline:
     """The pipeline of the profile `name`, kept in the folder `profiles` (None: where they are by default).
 
-    The tracker starts at once in its own process, so that both sides load at the same time. Before a webcam the actor is
-    remembered from one start to the next.
+    `tracker` learns whom it works for as soon as that is read, so that both sides load at the same time; `size` is that of
+    the source's pictures. Before a webcam the actor is remembered from one start to the next.
     """
-    profile = open_profile(name, Path(profiles) if profiles else None)
-    remembered = remembered_file(source) if source.startswith("webcam") else None
-    tracker = SourceProcess(Casting.of(profile, remembered=remembered), runtime_folder() / "tracker.log")
     try:
+        profile = open_profile(name, Path(profiles) if profiles else None)
+        remembered = remembered_file(source) if source.startswith("webcam") else None
+        tracker.cast(Casting.of(profile, remembered=remembered, size=size))
         return LivePipeline(profile, tracker)
     except BaseException:
         tracker.close()

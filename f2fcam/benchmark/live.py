@@ -20,7 +20,7 @@ from f2fcam.frame import i420_from_rgb
 from f2fcam.live import LivePipeline
 from f2fcam.profile import Profile
 from f2fcam.source_person import nobody
-from f2fcam.source_process import SourceProcess
+from f2fcam.source_process import start_tracker
 from f2fcam.source_side import Casting
 
 SETTLING_S = 2.0
@@ -91,8 +91,9 @@ def run_live(
     """
     width, height = size
     person = None if learn else nobody(Intrinsics.guess(width, height))
+    tracker = start_tracker(Path(os.devnull))
     profile = open_profile()
-    tracker = SourceProcess(Casting.of(profile, actor=person), Path(os.devnull))
+    tracker.cast(Casting.of(profile, actor=person, size=size))
     pipeline = LivePipeline(profile, tracker)
     canvas = np.zeros((height, width, 3), np.uint8)
     planes = np.empty((height * 3 // 2, width), np.uint8)

@@ -141,8 +141,9 @@ def _distance(points: np.ndarray, seeds: np.ndarray, limit: float) -> np.ndarray
     out = np.full(len(points), np.inf)
     low, high = seeds.min(axis=0) - limit, seeds.max(axis=0) + limit
     close = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
-    _, nearest = KDTree(seeds).query(points[close], k=4, distance_upper_bound=1.001 * limit)
-    close, nearest = close[nearest[:, 0] < len(seeds)], nearest[nearest[:, 0] < len(seeds)]
+    nearest = np.asarray(KDTree(seeds).query(points[close], k=4, distance_upper_bound=1.001 * limit)[1])
+    found = nearest[:, 0] < len(seeds)
+    close, nearest = close[found], nearest[found]
     nearest = np.where(nearest < len(seeds), nearest, nearest[:, :1])
     out[close] = np.linalg.norm(points[close, None] - seeds[nearest], axis=2).min(axis=1)
     return out
