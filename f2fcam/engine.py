@@ -28,6 +28,7 @@ from f2fcam.control import error_message
 from f2fcam.errors import F2FError, InputError
 from f2fcam.frame import Frame, i420_from_rgb
 from f2fcam.latest import SLOTS, Closed, Latest
+from f2fcam.memory import give_back
 from f2fcam.metrics import Rate, Stages
 from f2fcam.pacing import Clock
 from f2fcam.ring import Ring, RingFiles
@@ -415,6 +416,7 @@ def _work(
     def tell_and_publish(picture: Picture) -> None:
         if not ready.is_set():  # only now: the first frame may compile kernels for a minute
             ready.set()
+            give_back()
             channel.send({"ready": True, "report": engine.report()})
         publish(picture)
 

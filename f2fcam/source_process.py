@@ -26,6 +26,7 @@ from f2fcam.control import error_from, error_message
 from f2fcam.errors import F2FError
 from f2fcam.face.morphable import load_face_model
 from f2fcam.frame import Frame
+from f2fcam.memory import give_back
 from f2fcam.ring import anonymous_file
 from f2fcam.source_side import Casting, SourceSide, Tracked
 
@@ -165,6 +166,7 @@ def _serve(connection: Connection, memory: int) -> None:
     from f2fcam.track.landmarks import MediaPipeDetector
 
     side = SourceSide(load_face_model(), MediaPipeDetector(), connection.recv())
+    give_back()
     mapped = mmap.mmap(memory, mmap.PAGESIZE)
     try:
         while True:
