@@ -126,11 +126,12 @@ class SourceProcess:
 def start_tracker(log_file: Path) -> SourceProcess:
     """A tracker that waits for its casting; on Linux a fork, which shares libraries, kernels and the face model with us.
 
-    To be called before any thread runs and any device is open.
+    To be called before any thread runs, a library's included, and any device is open; a process with threads is not forked.
     """
-    fork = sys.platform.startswith("linux")
+    load_face_model()
+    tasks = Path("/proc/self/task")
+    fork = sys.platform.startswith("linux") and len(list(tasks.iterdir())) == 1
     if fork:
-        load_face_model()
         gc.collect()
         gc.freeze()  # a later collection would write to every object, and so copy the pages that hold them
     return SourceProcess(None, log_file, fork=fork)
