@@ -464,17 +464,3 @@ def exit_now(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    from f2fcam.control import runtime_folder
-    from f2fcam.source_process import start_tracker
-
-    tracker = start_tracker(runtime_folder() / "tracker.log")  # first of all, and while it loads its part we load ours
-
-    from f2fcam.capture import open_source
-    from f2fcam.live import open_pipeline
-
-    exit_now(
-        main(lambda setup, size: open_pipeline(setup.profile, setup.profiles, setup.source, size, tracker), open_source)
-    )

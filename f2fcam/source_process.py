@@ -132,7 +132,7 @@ def start_tracker(log_file: Path) -> SourceProcess:
     tasks = Path("/proc/self/task")
     fork = sys.platform.startswith("linux") and len(list(tasks.iterdir())) == 1
     if fork:
-        gc.collect()
+        give_back()
         gc.freeze()  # a later collection would write to every object, and so copy the pages that hold them
     return SourceProcess(None, log_file, fork=fork)
 
@@ -146,6 +146,7 @@ def main() -> int:
 
 def _work(connection: Connection, memory: int) -> int:
     """The exit code of a tracker that has answered until its parent closed its end, or has failed and told why."""
+    gc.enable()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     cv2.setNumThreads(1)
     try:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
-    ("__init__", "errors", "kernels", "memory", "overlap", "progress"),
+    ("__init__", "errors", "kept", "kernels", "memory", "overlap", "progress"),
     ("frame", "yuv", "latest", "metrics", "pacing", "ring", "channel"),
     ("control",),
     ("config",),
@@ -41,6 +41,7 @@ LAYERS = (
         "enroll",
     ),
     ("engine", "evaluation", "evaluate", "bench", "benchmark", "doctor", "warmup", "engine_process"),
+    ("engine_main",),
     ("supervisor", "daemon"),
     ("cli", "__main__"),
 )

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Int32
 from scipy import sparse
 
 from f2fcam.face.morphable import FaceModel
+from f2fcam.kept import kept_array
 
 BEND_MM = 0.2
 """Most that a whole expression may bend an undivided side."""
@@ -46,7 +47,18 @@ def whole_mesh(model: FaceModel) -> DrawnMesh:
 
 
 def thinned_mesh(model: FaceModel, weights: Float32[np.ndarray, "n w"], fine: Bool[np.ndarray, " n"]) -> DrawnMesh:
-    """Quads of level 0 or 1 are drawn undivided where no expression bends them and no weight jumps; never at `fine` vertices."""
+    """Quads of level 0 or 1 are drawn undivided where no expression bends them and no weight jumps; never at `fine` vertices.
+
+    Found once, and kept beside the compiled kernels for the next start.
+    """
+    limits = np.array([BEND_MM, SAG_MM2, WEIGHT_STEP])
+    basis = (model.mean, model.expression_basis, model.levels[2].quads)
+    triangles = kept_array("drawn", (*basis, weights, fine, limits), lambda: _thinned(model, weights, fine))
+    return _renumbered(model, triangles)
+
+
+def _thinned(model: FaceModel, weights: np.ndarray, fine: np.ndarray) -> Int32[np.ndarray, "m 3"]:
+    """Triangles of level-2 vertices."""
     children = model.levels[2].quads.reshape(-1, 4, 4)
     rings1 = children[:, :, :2].reshape(-1, 8)
     quarters = children.reshape(-1, 4, 4, 4)
@@ -71,7 +83,7 @@ def thinned_mesh(model: FaceModel, weights: Float32[np.ndarray, "n w"], fine: Bo
                 groups.append(children[k][:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3))
             else:
                 groups.append(_fan(rings1[k], middles1[k], corners))
-    return _renumbered(model, np.concatenate(groups))
+    return np.concatenate(groups).astype(np.int32)
 
 
 def _uneven(
