@@ -5,6 +5,7 @@ The actor's side (`source_side`) is given: in this process over a file, in its o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ class LivePipeline:
         appearance: Appearance = "video",
     ) -> None:
         self._source = source
-        self._clip = TargetClip(profile)
+        self._render = RenderWorkspace(model or load_face_model(), profile, appearance)
+        # the mouths' pictures have been unpacked from theirs, which for a large face are as many megabytes again
+        self._clip = TargetClip(replace(profile, mouth={}, enrolment={}))
         self._playback = playback_of(self._clip, target_frames)
         self._openings, self._light = RetouchState(), LightState()
-        self._render = RenderWorkspace(model or load_face_model(), profile, appearance)
         self._first_ns: int | None = None
 
     def track(self, frame: Frame) -> Tracked:

@@ -95,6 +95,7 @@ def run_live(
     profile = open_profile()
     tracker.cast(Casting.of(profile, actor=nobody(Intrinsics.guess(width, height)), size=size))
     pipeline = LivePipeline(profile, tracker)
+    del profile  # as the engine, which keeps of it what the pipeline keeps
     canvas = np.zeros((height, width, 3), np.uint8)
     planes = np.empty((height * 3 // 2, width), np.uint8)
     rows: list[tuple[Row, str, float]] = []
