@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
-    ("__init__", "errors", "kept", "kernels", "memory", "overlap", "progress"),
+    ("__init__", "errors", "kept", "kernels", "memory", "overlap", "progress", "simd"),
     ("frame", "yuv", "latest", "metrics", "pacing", "ring", "channel"),
     ("control",),
     ("config",),
