@@ -22,9 +22,9 @@ Units: millimetres in model and camera space, pixels with the origin at the pict
 nanoseconds in `timestamp_ns`, seconds elsewhere. Camera space is OpenCV's: x right, y down, z forward. Nothing is mirrored.
 """
 
-from f2fcam.kernels import one_thread_each, prepare_cache
+from f2fcam.kernels import one_thread_each, prepare_later
 
 __version__ = "0.1.0"
 
 one_thread_each()
-prepare_cache()
+prepare_later()

@@ -53,7 +53,8 @@ class Effort:
 
     Attributes:
         pictures: of the source. serial_pictures, allocated: of the serial passes for times and for allocations.
-        live_s, settling_s: of a live pass. learn_s: of the one that learns the actor, for memory; 0 leaves it out.
+        live_s, settling_s: of a live pass. start_s: of `f2fcam start` itself, long enough to learn the actor; 0 leaves it out.
+        starts: how often, the others shorter.
         cores: whether one core, and one beside a busy program, are measured too. enrolment_s: of clip; 0 leaves it out.
         lengths_s, samples: of the scaling tables; none leave them out. scaled: pictures for each.
     """
@@ -63,7 +64,8 @@ class Effort:
     allocated: int = 12
     live_s: float = 8.0
     settling_s: float = SETTLING_S
-    learn_s: float = 16.0
+    start_s: float = 20.0
+    starts: int = 3
     cores: bool = True
     enrolment_s: float = 3.0
     lengths_s: tuple[float, ...] = scaling.LENGTHS_S
@@ -73,7 +75,15 @@ class Effort:
 
 FULL = Effort()
 QUICK = Effort(
-    serial_pictures=20, allocated=4, live_s=4.0, learn_s=0.0, cores=False, enrolment_s=0.0, lengths_s=(), samples=()
+    serial_pictures=20,
+    allocated=4,
+    live_s=4.0,
+    start_s=1.0,
+    starts=1,
+    cores=False,
+    enrolment_s=0.0,
+    lengths_s=(),
+    samples=(),
 )
 
 
@@ -111,8 +121,8 @@ def run_bench(
     result = {
         "summary": "",
         "chain": chain,
-        "memory_mb": extra["memory_mb"] or at_main["memory_mb"],
-        "memory_learning": extra["memory_mb"] is not None,
+        "memory_mb": extra["start"]["memory_mb"] if extra["start"] else at_main["memory_mb"],
+        "start_s": extra["start"] and extra["start"]["start_s"],
         "floors_ms": {name: one["floor_ms"] for name, one in kernels.items()},
         "yardsticks_ms": {name: one["yardstick_ms"] for name, one in kernels.items()},
         "kernels_ms": {name: one["kernel_ms"] for name, one in kernels.items()},
@@ -184,15 +194,16 @@ class _Bench:
         return entry
 
     def beside(self, size: tuple[int, int]) -> dict[str, Any]:
-        """What is measured at one size only: memory while the actor is learnt, enrolment, scaling; None where left out."""
+        """What is measured at one size only: the command's start and memory, enrolment, scaling; None where left out."""
         effort = self._effort
-        parts = [effort.learn_s > 0, effort.enrolment_s > 0, bool(effort.lengths_s)]
+        parts = [effort.start_s > 0, effort.enrolment_s > 0, bool(effort.lengths_s)]
         if not any(parts):
-            return {"memory_mb": None, "enrolment": None, "scaling": None}
-        report = self._progress.stage("Memory, enrolment, scaling")
-        memory = enrolled = scaled = None
+            return {"start": None, "enrolment": None, "scaling": None}
+        report = self._progress.stage("Start, enrolment, scaling")
+        started = enrolled = scaled = None
         if parts[0]:
-            memory = self._live(size, "learning, 30", LATENCY_FPS, seconds=effort.learn_s, learn=True)["memory_mb"]
+            job = self._job(size, seconds=effort.start_s, repeats=effort.starts)
+            started = self._run("start", job, self._cores)
         report(1, 3)
         if parts[1]:
             enrolled = self._run("enrolment", self._enrolment(size), self._cores)
@@ -203,7 +214,7 @@ class _Bench:
             del job["size"]
             scaled = self._run("scale", job, self._cores)
         report(3, 3)
-        return {"memory_mb": memory, "enrolment": enrolled, "scaling": scaled}
+        return {"start": started, "enrolment": enrolled, "scaling": scaled}
 
     @property
     def _cores(self) -> list[int] | None:
@@ -235,12 +246,10 @@ class _Bench:
         which: str,
         fps: float,
         *,
-        seconds: float | None = None,
         cores: list[int] | None = None,
-        learn: bool = False,
     ) -> dict[str, Any]:
         effort = self._effort
-        job = self._job(size, fps=fps, seconds=seconds or effort.live_s, learn=learn, settling_s=effort.settling_s)
+        job = self._job(size, fps=fps, seconds=effort.live_s, settling_s=effort.settling_s)
         outcome = self._run("live", job, cores or self._cores)
         self.rows.append((f"{size[0]}x{size[1]}", which, fps, outcome["rows"]))
         return outcome

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 Message = dict[str, Any]
 
@@ -104,9 +104,7 @@ class Child:
             **{name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
             "PYTHONFAULTHANDLER": "1",
         }
-        if log.exists() and log.stat().st_size > LOG_LIMIT:
-            log.replace(log.with_suffix(".1.log"))
-        with theirs, log.open("ab") as output:
+        with theirs, _opened(log) as output:
             self._process = subprocess.Popen(
                 [*command, json.dumps(setup)],
                 stdin=subprocess.DEVNULL,
@@ -124,12 +122,7 @@ class Child:
 
     def ended(self) -> str | None:
         """Why it ended, in words; None while it runs."""
-        code = self._process.poll()
-        if code is None:
-            return None
-        if code < 0:
-            return f"killed by {_signal_name(-code)}"
-        return f"exit code {code}"
+        return _end_in_words(self._process.poll())
 
     def succeeded(self) -> bool:
         """Whether it ended by itself and with success."""
@@ -161,6 +154,73 @@ class Child:
         """Make sure that it has ended and close the channel."""
         self.kill(stacks=stacks)
         self.channel.close()
+
+
+class Forked:
+    """A process that goes on from here with `main` and with all that is loaded: memory is shared until one of both writes to it.
+
+    Linux only, and before any other thread runs. Of the descriptors it keeps `inherit` and the standard ones, of which two
+    go to the file `log`. It dies with this process. Its methods are those of `Child`.
+    """
+
+    def __init__(self, main: Callable[[], int], inherit: tuple[int, ...], log: Path) -> None:
+        from multiprocessing import get_context
+
+        with _opened(log) as output:
+            kept = (0, 1, 2, *inherit)
+            self._process = get_context("fork").Process(
+                target=_go_on, args=(main, output.fileno(), kept), name=log.stem, daemon=True
+            )
+            self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid or 0
+
+    def ended(self) -> str | None:
+        """Why it ended, in words; None while it runs."""
+        return _end_in_words(self._process.exitcode)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; False after `timeout_s`."""
+        self._process.join(timeout_s)
+        return self._process.exitcode is not None
+
+    def close(self, *, stacks: bool = True) -> None:
+        """Make sure that it has ended."""
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+
+
+def _go_on(main: Callable[[], int], output: int, kept: tuple[int, ...]) -> None:
+    """The forked process: a session of its own, as `Child` has it, and nothing of its parent's channels."""
+    die_with_parent()
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    for standard in (1, 2):
+        os.dup2(output, standard)
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
+        if descriptor not in kept:
+            with contextlib.suppress(OSError):  # that of the listing itself
+                os.close(descriptor)
+    sys.exit(main())
+
+
+def _opened(log: Path) -> BinaryIO:
+    """A child's log, to be added to; begun anew when it has become large."""
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(log.with_suffix(".1.log"))
+    return log.open("ab")
+
+
+def _end_in_words(code: int | None) -> str | None:
+    """Of an exit code; None while there is none."""
+    if code is None:
+        return None
+    return f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
 
 
 def from_parent() -> tuple[Channel, Message]:

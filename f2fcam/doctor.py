@@ -110,6 +110,7 @@ def _face_model() -> Check:
 
 
 def _kernels() -> Check:
+    kernels.prepare_cache()
     folder = os.environ.get("NUMBA_CACHE_DIR")
     if not folder:
         return Check(

@@ -28,6 +28,7 @@ from f2fcam.control import error_message
 from f2fcam.errors import F2FError, InputError
 from f2fcam.frame import Frame, i420_from_rgb
 from f2fcam.latest import SLOTS, Closed, Latest
+from f2fcam.memory import give_back
 from f2fcam.metrics import Rate, Stages
 from f2fcam.pacing import Clock
 from f2fcam.ring import Ring, RingFiles
@@ -371,8 +372,13 @@ def fit(rgb: UInt8[np.ndarray, "h w 3"], canvas: UInt8[np.ndarray, "H W 3"]) -> 
     canvas[y : y + shown.shape[0], x : x + shown.shape[1]] = shown
 
 
-def main(open_pipeline: Callable[[EngineSetup], Pipeline], open_source: Callable[[str], FrameSource]) -> int:
-    """Serve one supervisor: set up from its first message, work, report, obey."""
+def main(
+    open_pipeline: Callable[[EngineSetup, tuple[int, int]], Pipeline], open_source: Callable[[str], FrameSource]
+) -> int:
+    """Serve one supervisor: set up from its first message, work, report, obey.
+
+    `open_pipeline` is told the size of the source's pictures, too.
+    """
     die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     cv2.setNumThreads(1)
@@ -382,8 +388,9 @@ def main(open_pipeline: Callable[[EngineSetup], Pipeline], open_source: Callable
     setup = EngineSetup(**values)
     try:
         source = open_source(setup.source)  # a missing webcam shows before the models are loaded
+        size = source.size
         source.close()
-        pipeline = open_pipeline(setup)
+        pipeline = open_pipeline(setup, size)
         try:
             _work(channel, ring, setup, pipeline, open_source)
         finally:
@@ -409,6 +416,7 @@ def _work(
     def tell_and_publish(picture: Picture) -> None:
         if not ready.is_set():  # only now: the first frame may compile kernels for a minute
             ready.set()
+            give_back()
             channel.send({"ready": True, "report": engine.report()})
         publish(picture)
 
@@ -456,10 +464,3 @@ def exit_now(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    from f2fcam.capture import open_source
-    from f2fcam.live import open_pipeline
-
-    exit_now(main(lambda setup: open_pipeline(setup.profile, setup.profiles, setup.source), open_source))

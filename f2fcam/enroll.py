@@ -25,7 +25,8 @@ from f2fcam.mouth.build import DatabaseBuilder, TrackedClip
 from f2fcam.overlap import in_order, workers
 from f2fcam.playback import Playback, build_playback
 from f2fcam.profile import TARGET, Profile
-from f2fcam.profile_store import ProfileDraft, checked_name, user_profiles
+from f2fcam.profile_search import checked_name, user_profiles
+from f2fcam.profile_store import ProfileDraft
 from f2fcam.progress import Progress, Silent
 from f2fcam.source_person import SMALLEST_FACE_PX
 from f2fcam.track.bundle import BundleConfig

@@ -1,4 +1,4 @@
-"""Where numba keeps compiled kernels: a folder of our own, chosen before numba is imported (`DECISIONS` 20).
+"""Where numba keeps compiled kernels: a folder of our own, chosen just before numba is imported (`DECISIONS` 20).
 
 numba notices a changed file, but not a changed kernel in another file that it inlined, nor a machine whose home is shared;
 so the folder's name carries a hash of every kernel's source, the versions and the processor.
@@ -6,16 +6,11 @@ so the folder's name carries a hash of every kernel's source, the versions and t
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
-import platform
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -45,6 +40,7 @@ def _constant_files(files: list[Path]) -> set[Path]:
 
 def cold_modules() -> list[str]:
     """Modules with cached kernels of which none is in the cache yet."""
+    prepare_cache()
     folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
     warm = {path.name.split(".")[0] for path in folder.rglob("*.nbi")} if folder.name else set()
     return [
@@ -69,6 +65,8 @@ def _remove_old_caches() -> None:
     current = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
     if not current.name.startswith("kernels-"):
         return
+    import shutil
+
     folders = sorted(current.parent.glob("kernels-*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in folders[KEPT_FOLDERS:]:
         if folder != current:
@@ -83,6 +81,8 @@ def processor_flags() -> set[str]:
 
 def cache_folder(root: Path) -> Path:
     """The folder below `root` for the kernels as they are now."""
+    import hashlib
+
     digest = hashlib.sha256()
     files = kernel_files()
     for path in sorted({*files, *_constant_files(files)}):
@@ -98,10 +98,31 @@ def one_thread_each() -> None:
         os.environ.setdefault(name, "1")
 
 
+class CacheFirst:
+    """Chooses the cache when numba is about to be imported: a process that never needs it does not read every kernel.
+
+    An entry of `sys.meta_path` that finds nothing and is asked for one module.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Called by the interpreter for each module that is not loaded yet."""
+        if name == "numba":
+            sys.meta_path.remove(self)
+            prepare_cache()
+
+
+def prepare_later() -> None:
+    """`prepare_cache` before numba is imported, if it ever is."""
+    if not any(isinstance(finder, CacheFirst) for finder in sys.meta_path):
+        sys.meta_path.insert(0, CacheFirst())
+
+
 def prepare_cache() -> None:
     """Point numba at our cache, unless the user has chosen one or numba is loaded already."""
     if "NUMBA_CACHE_DIR" in os.environ or "numba" in sys.modules:
         return
+    import tempfile
+
     for root in (_user_cache(), Path(tempfile.gettempdir()) / f"f2fcam-{_user_number()}"):
         folder = cache_folder(root)
         try:
@@ -132,6 +153,8 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -142,6 +165,11 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return platform.processor() + platform.machine()
+        lines = []
     wanted = ("model name", "flags", "Features")
-    return "".join(sorted({line for line in lines if line.startswith(wanted)})) or platform.machine()
+    found = "".join(sorted({line for line in lines if line.startswith(wanted)}))
+    if found:
+        return found
+    import platform
+
+    return platform.processor() + platform.machine()

@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
 from f2fcam.frame import Frame
+from f2fcam.memory import give_back
 from f2fcam.source_person import SMALLEST_FACE_PX, estimate_source
 from f2fcam.track.landmarks import LandmarkDetector, Landmarks
 from f2fcam.track.neutral import RelaxedFace, landmark_speeds, relaxed_face, shape_sizes
@@ -238,5 +239,7 @@ class Learner:
             self._better(self._person)
         except Exception:  # the present estimate stays; the camera goes on
             log.exception("the actor could not be learnt")
+        if not self._at_once:
+            give_back()
         self._busy.clear()
         self.phase = "watching" if self._wants else "done"

@@ -5,10 +5,10 @@ The actor's side (`source_side`) is given: in this process over a file, in its o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from f2fcam.control import runtime_folder
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.frame import Frame
 from f2fcam.mouth.retouch import RetouchState
@@ -35,10 +35,11 @@ class LivePipeline:
         appearance: Appearance = "video",
     ) -> None:
         self._source = source
-        self._clip = TargetClip(profile)
+        self._render = RenderWorkspace(model or load_face_model(), profile, appearance)
+        # the mouths' pictures have been unpacked from theirs, which for a large face are as many megabytes again
+        self._clip = TargetClip(replace(profile, mouth={}, enrolment={}))
         self._playback = playback_of(self._clip, target_frames)
         self._openings, self._light = RetouchState(), LightState()
-        self._render = RenderWorkspace(model or load_face_model(), profile, appearance)
         self._first_ns: int | None = None
 
     def track(self, frame: Frame) -> Tracked:
@@ -76,16 +77,18 @@ class LivePipeline:
         self._clip.close()
 
 
-def open_pipeline(name: str, profiles: str | None, source: str) -> LivePipeline:
+def open_pipeline(
+    name: str, profiles: str | None, source: str, size: tuple[int, int], tracker: SourceProcess
+) -> LivePipeline:
     """The pipeline of the profile `name`, kept in the folder `profiles` (None: where they are by default).
 
-    The tracker starts at once in its own process, so that both sides load at the same time. Before a webcam the actor is
-    remembered from one start to the next.
+    `tracker` learns whom it works for as soon as that is read, so that both sides load at the same time; `size` is that of
+    the source's pictures. Before a webcam the actor is remembered from one start to the next.
     """
-    profile = open_profile(name, Path(profiles) if profiles else None)
-    remembered = remembered_file(source) if source.startswith("webcam") else None
-    tracker = SourceProcess(Casting.of(profile, remembered=remembered), runtime_folder() / "tracker.log")
     try:
+        profile = open_profile(name, Path(profiles) if profiles else None)
+        remembered = remembered_file(source) if source.startswith("webcam") else None
+        tracker.cast(Casting.of(profile, remembered=remembered, size=size))
         return LivePipeline(profile, tracker)
     except BaseException:
         tracker.close()

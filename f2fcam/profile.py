@@ -23,13 +23,13 @@ from f2fcam.errors import ConfigError, F2FError, InputError, ProfileError
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance, Person
+from f2fcam.profile_search import MANIFEST
 from f2fcam.trust import signing
 from f2fcam.trust.consent import Consent, consent_from_table
 
 FORMAT = 1
 """Version of the files' meaning; raised whenever a reader of the last one would misread."""
 
-MANIFEST = "manifest.toml"
 TARGET = "target.mp4"
 TEXTURE = "texture.png"
 PREVIEW = "preview.jpg"

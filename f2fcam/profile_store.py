@@ -1,4 +1,4 @@
-"""Profiles on disk: where they are looked for, and how one is made, listed, sent, taken in and removed.
+"""Profiles on disk: how one is made, opened, listed, sent, taken in and removed (`profile_search`: where they are looked for).
 
 A profile appears whole or not at all: it is written beside its place and renamed; one that is replaced goes last.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 import datetime
 import errno
 import os
-import re
 import shutil
 import stat
 import sys
 import zipfile
 from collections.abc import Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +23,6 @@ import numpy as np
 import tomli_w
 
 import f2fcam
-from f2fcam.config import data_folder
 from f2fcam.errors import ConfigError, F2FError, ProfileError
 from f2fcam.face.state import Person
 from f2fcam.profile import (
@@ -47,67 +45,14 @@ from f2fcam.profile import (
     signed_bytes,
     verify_profile,
 )
+from f2fcam.profile_search import checked_name, find_profile, package_profiles, recover, search_path, user_profiles
 from f2fcam.trust import signing
 from f2fcam.trust.consent import Consent
 
-NAME_LENGTH = 64
 IMPORT_LIMIT = 4 << 30
 """Bytes that an imported profile may unpack to."""
 EFFORT = 3
 """zlib's: the usual 6 takes three times as long to save four percent."""
-
-_WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
-
-
-def checked_name(name: str) -> str:
-    """`name` if it can be a profile's: letters, digits, `-` and `_`; it becomes a folder's name."""
-    good = re.fullmatch(r"\w[\w-]*", name) and len(name) <= NAME_LENGTH and name.lower() not in _WINDOWS_DEVICES
-    if not good:
-        raise ConfigError(
-            f"{name!r} cannot be a profile's name.", hint="Use letters, digits, `-` and `_`, as in --name alice."
-        )
-    return name
-
-
-def user_profiles() -> Path:
-    """The user's own profiles."""
-    return data_folder() / "profiles"
-
-
-def package_profiles() -> Path:
-    """The profiles that the installation brings: inside the package, or beside it in a source checkout."""
-    package = Path(f2fcam.__file__).resolve().parent
-    inside = package / "profiles"
-    return inside if inside.is_dir() else package.parent / "profiles"
-
-
-def search_path(profiles: Path | None) -> list[Path]:
-    """Where a profile is looked for, first match wins (`DECISIONS` 22)."""
-    own = [profiles] if profiles else []
-    return [*own, user_profiles(), package_profiles()]
-
-
-def find_profile(name: str, profiles: Path | None = None) -> Path:
-    """The folder of the profile; `ProfileError` if there is none, with the names that there are."""
-    checked_name(name)
-    if profiles is not None:
-        require_folder(profiles)
-    for root in search_path(profiles):
-        _recover(root, name)
-        if (root / name).is_dir():
-            return root / name
-    known = ", ".join(sorted({entry.name for entry in list_profiles(profiles)})) or "none"
-    raise ProfileError(
-        f"There is no profile {name!r}; there are: {known}.",
-        hint=f"See `f2fcam profile list`, or enrol it: `f2fcam enroll VIDEO --name {name} --self`.",
-    )
-
-
-def require_folder(profiles: Path) -> None:
-    """`ConfigError` where profiles are looked for in a folder that is none."""
-    if not profiles.is_dir():
-        what = f"{profiles} is not a folder." if profiles.exists() else f"The folder {profiles} does not exist."
-        raise ConfigError(what, hint="Check --profiles DIR, or `profiles` in the settings file.")
 
 
 def open_profile(name: str, profiles: Path | None = None, *, model_hash: str | None = None) -> Profile:
@@ -236,7 +181,7 @@ class ProfileDraft:
         with explained(self.place):
             root.mkdir(parents=True, exist_ok=True)
             _remove_stale(root, name)
-            _recover(root, name)
+            recover(root, name)
             self.folder.mkdir(mode=0o700)
 
     def __enter__(self) -> ProfileDraft:
@@ -306,7 +251,7 @@ class ProfileDraft:
             try:
                 self.folder.rename(self.place)
             except BaseException:
-                _recover(self.place.parent, self.name)
+                recover(self.place.parent, self.name)
                 raise
             shutil.rmtree(old, ignore_errors=True)
         return self.place
@@ -350,14 +295,6 @@ def _flush(path: Path) -> None:
     """The file's bytes reach the disk before the rename does."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _recover(root: Path, name: str) -> None:
-    """A crash between the two renames of `commit` left only the old profile, aside."""
-    old = root / f".{name}.old"
-    if old.is_dir() and not (root / name).exists():
-        with suppress(OSError):
-            old.rename(root / name)
 
 
 def _remove_stale(root: Path, name: str) -> None:

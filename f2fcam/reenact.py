@@ -1,6 +1,6 @@
 """One frame through all stages: the line of the way of a frame, pure over explicit state; no threads, no devices.
 
-    landmarks -> track -> transfer   (`act`, once per source picture)
+    landmarks -> track -> transfer   (`track.actor.act`, once per source picture)
     mouth + eyes                     (`retouch`, once per output picture)
     render                           (`draw`, after it)
 
@@ -29,9 +29,7 @@ from f2fcam.render.complexion import Complexion
 from f2fcam.render.composite import Patch
 from f2fcam.render.shade import Appearance, LightState
 from f2fcam.render.view import TargetView
-from f2fcam.track.actor import Acted, Actor, ActorState, Status, follow
-from f2fcam.track.landmarks import LandmarkDetector
-from f2fcam.track.tracker import is_cut, thumbnail
+from f2fcam.track.actor import Acted, ActorState, ActorWorkspace, Status, act
 from f2fcam.transfer import fit_shortfall
 
 LEAST_STRENGTH = 1e-3
@@ -89,14 +87,6 @@ class State:
 
     actor: ActorState = field(default_factory=ActorState)
     render: RenderState = field(default_factory=RenderState)
-
-
-class ActorWorkspace:
-    """The source side's tools: the detector and the present estimate of the actor, which may be exchanged between frames."""
-
-    def __init__(self, detector: LandmarkDetector, actor: Actor) -> None:
-        self.detector = detector
-        self.actor = actor
 
 
 class RenderWorkspace:
@@ -164,18 +154,6 @@ def step(state: State, source_frame: Frame, target_frame: TargetFrame, workspace
     actor_state, acted, timings = act(state.actor, source_frame, workspace.actor)
     render_state, output = show(state.render, acted, target_frame, workspace.render, timings)
     return State(actor_state, render_state), output
-
-
-def act(state: ActorState, frame: Frame, workspace: ActorWorkspace) -> tuple[ActorState, Acted, dict[str, float]]:
-    """What the actor does in `frame`, carried over to the target; with the stages' milliseconds."""
-    start = time.perf_counter()
-    if is_cut(state.track.thumbnail, thumbnail(frame.rgb)):
-        workspace.detector.reset()
-    landmarks = workspace.detector.detect(frame.rgb)
-    found = time.perf_counter()
-    state, acted = follow(state, frame, landmarks, workspace.actor)
-    done = time.perf_counter()
-    return state, acted, {"landmarks": (found - start) * 1e3, "track": (done - found) * 1e3}
 
 
 @dataclass(frozen=True, slots=True)

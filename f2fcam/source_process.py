@@ -7,6 +7,7 @@ holds none of the picture: the process that makes the output never computes on t
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import mmap
 import os
@@ -20,10 +21,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from f2fcam.channel import Child, die_with_parent, from_parent
+from f2fcam.channel import Child, Forked, die_with_parent, from_parent
 from f2fcam.control import error_from, error_message
 from f2fcam.errors import F2FError
+from f2fcam.face.morphable import load_face_model
 from f2fcam.frame import Frame
+from f2fcam.memory import give_back
 from f2fcam.ring import anonymous_file
 from f2fcam.source_side import Casting, SourceSide, Tracked
 
@@ -37,20 +40,31 @@ CLOSE_WITHIN_S = 2.0
 class SourceProcess:
     """`Source` in a process that lives as long as this object; a broken one raises from `track`.
 
-    `log_file` gets what it prints.
+    `log_file` gets what it prints. Where the casting is not known yet, the tracker loads what does not depend on it until
+    `cast`. A `fork` of this process shares what is loaded (`Forked`), else an interpreter is started by `command`.
     """
 
-    def __init__(self, casting: Casting, log_file: Path, command: list[str] | None = None) -> None:
+    def __init__(
+        self, casting: Casting | None, log_file: Path, command: list[str] | None = None, *, fork: bool = False
+    ) -> None:
         ours, theirs = socket.socketpair()
         self._memory = anonymous_file(mmap.PAGESIZE)
         self._map = mmap.mmap(self._memory, mmap.PAGESIZE)
         with theirs:
             files = (theirs.fileno(), self._memory)
-            setup = {"connection": files[0], "memory": files[1]}
-            self._child = Child(command or COMMAND, setup, files, log_file)
+            if fork:
+                self._child = Forked(lambda: _work(Connection(files[0]), files[1]), files, log_file)
+            else:
+                setup = {"connection": files[0], "memory": files[1]}
+                self._child = Child(command or COMMAND, setup, files, log_file)
         self._connection = Connection(ours.detach())
         self._report: dict[str, Any] = {"faces": 0, "actor": "starting"}
         self._recalibrate = False
+        if casting is not None:
+            self.cast(casting)
+
+    def cast(self, casting: Casting) -> None:
+        """Say who acts for whom; once, before the first picture."""
         with contextlib.suppress(OSError):  # it has ended already: `track` tells
             self._connection.send(casting)
 
@@ -109,13 +123,32 @@ class SourceProcess:
         np.copyto(np.frombuffer(self._map, np.uint8, rgb.nbytes).reshape(rgb.shape), rgb)
 
 
+def start_tracker(log_file: Path) -> SourceProcess:
+    """A tracker that waits for its casting; on Linux a fork, which shares libraries, kernels and the face model with us.
+
+    To be called before any thread runs, a library's included, and any device is open; a process with threads is not forked.
+    """
+    load_face_model()
+    tasks = Path("/proc/self/task")
+    fork = sys.platform.startswith("linux") and len(list(tasks.iterdir())) == 1
+    if fork:
+        give_back()
+        gc.freeze()  # a later collection would write to every object, and so copy the pages that hold them
+    return SourceProcess(None, log_file, fork=fork)
+
+
 def main() -> int:
     """Answer one parent until it closes its end."""
     die_with_parent()
+    _, values = from_parent()
+    return _work(Connection(values["connection"]), int(values["memory"]))
+
+
+def _work(connection: Connection, memory: int) -> int:
+    """The exit code of a tracker that has answered until its parent closed its end, or has failed and told why."""
+    gc.enable()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     cv2.setNumThreads(1)
-    _, values = from_parent()
-    connection, memory = Connection(values["connection"]), int(values["memory"])
     try:
         _serve(connection, memory)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -132,10 +165,10 @@ def main() -> int:
 
 
 def _serve(connection: Connection, memory: int) -> None:
-    from f2fcam.face.morphable import load_face_model
     from f2fcam.track.landmarks import MediaPipeDetector
 
     side = SourceSide(load_face_model(), MediaPipeDetector(), connection.recv())
+    give_back()
     mapped = mmap.mmap(memory, mmap.PAGESIZE)
     try:
         while True:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,12 +17,14 @@ from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
 from f2fcam.frame import Frame
 from f2fcam.learner import Learner, Remembering
-from f2fcam.profile import STATUSES, Profile
-from f2fcam.reenact import ActorWorkspace, act
+from f2fcam.profile import STATUSES
 from f2fcam.remembered import recall, remember
 from f2fcam.source_person import nobody
-from f2fcam.track.actor import Acted, ActorState, make_actor, relaxed_actor
+from f2fcam.track.actor import Acted, ActorState, ActorWorkspace, act, make_actor, relaxed_actor
 from f2fcam.track.landmarks import LandmarkDetector
+
+if TYPE_CHECKING:
+    from f2fcam.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Casting:
         actor: None while nobody is known: the actor acts with the mean face, and is learnt meanwhile.
         remembered: the file that knows the actor of last time, and learns who acts now.
         learn_at_once: learn between two frames, which a camera cannot wait for.
+        size: width and height of the pictures, if it is known: then everything is ready before the first.
     """
 
     target: Person
@@ -49,6 +52,7 @@ class Casting:
     actor: Person | None = None
     remembered: Path | None = None
     learn_at_once: bool = False
+    size: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, profile: Profile, **named: Any) -> Casting:
@@ -86,10 +90,14 @@ class SourceSide:
         self._workspace: ActorWorkspace | None = None
         self._learner: Learner | None = None
         self._state = ActorState()
+        if casting.size is not None:
+            self._begin(casting.size)
 
     def track(self, frame: Frame) -> Tracked:
         """The actor's performance, in the target's terms."""
-        workspace = self._workspace or self._begin(frame)
+        workspace = self._workspace
+        if workspace is None or (self._state.last_ns is None and frame.size != self._size):
+            workspace = self._begin(frame.size)
         self._state, acted, timings = act(self._state, frame, workspace)
         fit, landmarks = acted.tracked.fit, self._detector.last
         if self._learner is not None and acted.status == "tracked" and fit is not None and landmarks is not None:
@@ -111,14 +119,16 @@ class SourceSide:
             self._learner.close()
         self._detector.close()
 
-    def _begin(self, frame: Frame) -> ActorWorkspace:
-        casting = self._casting
+    def _begin(self, size: tuple[int, int]) -> ActorWorkspace:
+        casting, self._size = self._casting, size
         person = casting.actor
         if person is None and casting.remembered is not None:
-            person = recall(casting.remembered, self._model.hash, frame.size)
-        person = person or nobody(Intrinsics.guess(*frame.size))
+            person = recall(casting.remembered, self._model.hash, size)
+        person = person or nobody(Intrinsics.guess(*size))
         workspace = ActorWorkspace(self._detector, make_actor(self._model, person, casting.target, seen=casting.seen))
         if casting.actor is None:
+            if self._learner is not None:
+                self._learner.close()
             self._learner = Learner(
                 self._model, person, lambda better: self._exchange(workspace, better), at_once=casting.learn_at_once
             )

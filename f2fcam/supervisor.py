@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str], None]
 
-ENGINE = [sys.executable, "-m", "f2fcam.engine"]
+ENGINE = [sys.executable, "-m", "f2fcam.engine_main"]
 HOLD_S = 5.0
 """How long the last picture stays when the engine is gone; then the placeholder says so."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -10,6 +10,7 @@ from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.face.rigid import RigidTransform, so3_exp
 from f2fcam.frame import Frame
 from f2fcam.progress import Progress
+from f2fcam.render.view import Workspace
 from f2fcam.source_person import nobody
 from f2fcam.track.actor import ActorState, follow, make_actor
 from f2fcam.track.bundle import BundleConfig
@@ -34,6 +35,7 @@ def warm_up(progress: Progress) -> None:
     _learn(model, views)
     report(3, 4)
     MediaPipeDetector().close()
+    Workspace(model)  # finds, and keeps, what is drawn of the model
     report(4, 4)
 
 

@@ -111,7 +111,7 @@ class FakePipeline:
         self.closed = True
 
 
-def open_fake_pipeline(setup: engine.EngineSetup) -> FakePipeline:
+def open_fake_pipeline(setup: engine.EngineSetup, size: tuple[int, int]) -> FakePipeline:
     if setup.profile == "unknown":
         raise ProfileError("There is no profile 'unknown'.", hint="Run `f2fcam profile list`.")
     if setup.profile == "crash-at-once":

@@ -354,6 +354,7 @@ def test_the_whole_bench_answers_every_key(tmp_path: Path):
     assert chain["stages"]["composite"]["ratio"] > 0 and chain["stages"]["track"]["allocated_kb"] > 0
     assert chain["face_px"][0] >= 150 and chain["face_px"][1] >= 200 and chain["target_size"] == [320, 240]
     assert result["memory_mb"] is None or result["memory_mb"] > 100
+    assert 0 < result["start_s"]["placeholder"] < result["start_s"]["first_frame"]
     wanted = {"solver_product", "model", "rasteriser", "composite", "i420"}
     assert set(result["floors_ms"]) == set(result["ratios"]) == set(result["yardsticks_ms"]) == wanted
     assert "320x240" in result["summary"] and bench.configuration() in result["summary"]

@@ -25,7 +25,7 @@ def python(code: str, **environment: str) -> str:
 
 
 def test_folder_is_the_users(tmp_path: Path):
-    shown = "import os, f2fcam; print(os.environ['NUMBA_CACHE_DIR'])"
+    shown = "import os, f2fcam, numba; print(os.environ['NUMBA_CACHE_DIR'])"
     folder = Path(python(shown, XDG_CACHE_HOME=str(tmp_path), PYTHONPATH=str(ROOT)))
     assert folder.parent == tmp_path / "f2fcam"
     assert folder.is_dir()

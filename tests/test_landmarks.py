@@ -162,3 +162,34 @@ def test_jitter_under_noise_and_shift(clips, detector):
     offset = after.xy - before.xy
     assert np.abs(np.median(offset, axis=0) - 1).max() < 0.5
     assert np.sqrt(((offset - offset.mean(axis=0)) ** 2).sum(axis=1).mean()) < 0.02 * before.eye_distance
+
+
+GRAPH = """
+import sys
+{first}
+from f2fcam.track import landmarks
+landmarks._without_its_start()
+from mediapipe.python._framework_bindings import calculator_graph
+
+class Told(calculator_graph.CalculatorGraph):
+    def __init__(self, graph_config):
+        print(str(graph_config))
+        super().__init__(graph_config=graph_config)
+
+calculator_graph.CalculatorGraph = Told
+landmarks.MediaPipeDetector().close()
+print(*[name for name in ("matplotlib", "PIL", "jax", "sounddevice") if name in sys.modules])
+"""
+
+
+def test_the_graph_is_that_of_the_whole_library_without_loading_it():
+    """Options whose messages were not imported would be lost silently, the sigmoid of the face's presence for one."""
+    whole, lean = (
+        subprocess.run(
+            [sys.executable, "-c", GRAPH.format(first=first)], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for first in ("import mediapipe", "")
+    )
+    assert len(lean) > 500
+    assert lean[:-1] == whole[:-1]
+    assert lean[-1] == ""

@@ -12,10 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
-    ("__init__", "errors", "kernels", "overlap", "progress"),
+    ("__init__", "errors", "kept", "kernels", "memory", "overlap", "progress", "simd"),
     ("frame", "yuv", "latest", "metrics", "pacing", "ring", "channel"),
     ("control",),
     ("config",),
+    ("profile_search",),
     ("face",),
     ("render",),
     ("synthetic", "trust", "capture", "publish", "panel"),
@@ -40,6 +41,7 @@ LAYERS = (
         "enroll",
     ),
     ("engine", "evaluation", "evaluate", "bench", "benchmark", "doctor", "warmup", "engine_process"),
+    ("engine_main",),
     ("supervisor", "daemon"),
     ("cli", "__main__"),
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from f2fcam import profile_search
 from f2fcam import profile_store as store
 from f2fcam.errors import ConfigError, F2FError, ProfileError
 from f2fcam.profile import FRAMES, MANIFEST, PERSON, TARGET, load_profile, read_manifest
@@ -117,7 +118,7 @@ def test_expired_consent(root: Path):
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a.b", "../x", "a\\b", "-x", " x", "nul", "x" * 65, "a\nb"])
 def test_bad_names(root: Path, name: str):
     with pytest.raises(ConfigError):
-        store.checked_name(name)
+        profile_search.checked_name(name)
     with pytest.raises(ConfigError):
         store.ProfileDraft(root, name)
     assert not root.exists()
@@ -126,16 +127,16 @@ def test_bad_names(root: Path, name: str):
 def test_unknown_profile_says_what_there_is(root: Path):
     make_profile(root)
     with pytest.raises(ProfileError, match="alice"):
-        store.find_profile("carol", root)
+        profile_search.find_profile("carol", root)
     with pytest.raises(ConfigError, match="does not exist"):
-        store.find_profile("carol", root / "nowhere")
+        profile_search.find_profile("carol", root / "nowhere")
 
 
 def test_search_order(root: Path):
     make_profile(root)
-    make_profile(store.user_profiles())
-    assert store.find_profile("alice", root) == root / "alice"
-    assert store.find_profile("alice") == store.user_profiles() / "alice"
+    make_profile(profile_search.user_profiles())
+    assert profile_search.find_profile("alice", root) == root / "alice"
+    assert profile_search.find_profile("alice") == profile_search.user_profiles() / "alice"
 
 
 def test_failed_enrolment_leaves_the_old_profile(root: Path):
@@ -157,7 +158,7 @@ def test_new_profile_replaces_the_old_one(root: Path):
 def test_crash_between_the_renames_is_mended(root: Path):
     make_profile(root)
     (root / "alice").rename(root / ".alice.old")
-    assert store.find_profile("alice", root) == root / "alice"
+    assert profile_search.find_profile("alice", root) == root / "alice"
 
 
 def test_draft_of_a_dead_process_is_cleared_away(root: Path):
@@ -199,7 +200,8 @@ def test_list_shows_faults_and_delete_removes(root: Path):
 
 def test_bundled_profiles_are_not_deleted(root: Path, monkeypatch: pytest.MonkeyPatch):
     make_profile(root)
-    monkeypatch.setattr(store, "package_profiles", lambda: root)
+    for module in (profile_search, store):
+        monkeypatch.setattr(module, "package_profiles", lambda: root)
     with pytest.raises(ConfigError, match="part of the installation"):
         store.delete_profile("alice")
     assert (root / "alice").is_dir()

@@ -8,9 +8,8 @@ import pytest
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import load_face_model
 from f2fcam.frame import Frame
-from f2fcam.reenact import ActorWorkspace, act
 from f2fcam.source_person import nobody
-from f2fcam.track.actor import ActorState, make_actor
+from f2fcam.track.actor import ActorState, ActorWorkspace, act, make_actor
 from f2fcam.track.landmarks import MediaPipeDetector
 from f2fcam.track.pose import similarity_2d
 from tests import enrolled

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from f2fcam import reenact
 from f2fcam.benchmark.source import Pictures, to_and_fro
 from f2fcam.benchmark.spans import Allocations, Spans
 from f2fcam.engine import fit
@@ -90,7 +89,7 @@ class Serial:
         settling = SETTLING_FRAMES if self._number == 0 else 0
         with spans.replacing(
             (self._detector, "detect", "landmarks"),
-            (reenact, "follow", "follow"),
+            (acting, "follow", "follow"),
             (acting, "transfer", "transfer"),
             (view, "composite", "composite"),
             (view, "_surfaces", "model"),

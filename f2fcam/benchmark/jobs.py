@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import cv2
@@ -56,16 +57,15 @@ def live(
     size: list[int],
     fps: float,
     seconds: float,
-    learn: bool = False,
     settling_s: float,
 ) -> dict[str, Any]:
-    """The engine's threads: rate, delay, use of the processor, and the most memory that both processes ever held."""
-    from f2fcam.benchmark.live import peak_memory_mb, run_live
+    """The engine's threads: rate, delay, use of the processor, and the memory of both processes at the end."""
+    from f2fcam.benchmark.live import run_live
     from f2fcam.profile_store import open_profile
 
     outcome = run_live(
         lambda: open_profile(profile, Path(profiles)), Path(source), (size[0], size[1]), fps, seconds,
-        learn=learn, settling_s=settling_s,
+        settling_s=settling_s,
     )  # fmt: skip
     return {
         "fps": round(outcome.fps, 2),
@@ -73,9 +73,22 @@ def live(
         "latency_growth_ms": round(outcome.growth_ms, 2),
         "cpu_share": round(outcome.cpu_share, 3),
         "statuses": outcome.statuses,
-        "memory_mb": None if (own := peak_memory_mb()) is None else round(own + (outcome.tracker_mb or 0.0), 1),
-        "tracker_mb": outcome.tracker_mb,
+        "memory_mb": outcome.memory_mb and round(outcome.memory_mb, 1),
         "rows": [[row.source_id, row.capture_ns, row.publish_ns] for row in outcome.rows],
+    }
+
+
+def start(*, profiles: str, profile: str, source: str, size: list[int], seconds: float, repeats: int) -> dict[str, Any]:
+    """The command itself: once for `seconds`, for memory, and again for how soon it shows what; medians of the times."""
+    from f2fcam.benchmark.start import TOLD, run_start
+
+    runs = [
+        run_start(profile, Path(profiles), Path(source), (size[0], size[1]), seconds if first else min(1.0, seconds))
+        for first in (True, *[False] * (repeats - 1))
+    ]
+    return {
+        "memory_mb": runs[0].memory_mb and round(runs[0].memory_mb, 1),
+        "start_s": {name: round(median(run.after_s[name] for run in runs), 2) for name in TOLD.values()},
     }
 
 
@@ -131,7 +144,7 @@ def scale(
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    "serial": serial, "live": live, "enrolment": enrolment, "scale": scale,
+    "serial": serial, "live": live, "start": start, "enrolment": enrolment, "scale": scale,
 }  # fmt: skip
 
 

@@ -18,9 +18,10 @@ from f2fcam.engine import Engine, Picture, fit
 from f2fcam.face.camera import Intrinsics
 from f2fcam.frame import i420_from_rgb
 from f2fcam.live import LivePipeline
+from f2fcam.memory import shared_out_mb
 from f2fcam.profile import Profile
 from f2fcam.source_person import nobody
-from f2fcam.source_process import SourceProcess
+from f2fcam.source_process import start_tracker
 from f2fcam.source_side import Casting
 
 SETTLING_S = 2.0
@@ -42,13 +43,13 @@ class Live:
 
     Attributes:
         rows: of pictures. statuses: how many there were of each. cpu_s: both processes' time between first and last row.
-        tracker_mb: the most memory that the tracker's process held; None where the system does not tell.
+        memory_mb: of both processes at the end, what they share counted once; None where the system does not tell.
     """
 
     rows: list[Row]
     statuses: dict[str, int] = field(default_factory=dict)
     cpu_s: float = 0.0
-    tracker_mb: float | None = None
+    memory_mb: float | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -83,17 +84,18 @@ class Live:
 
 def run_live(
     open_profile: Callable[[], Profile], source: Path, size: tuple[int, int], fps: float, duration_s: float,
-    *, learn: bool = False, settling_s: float = SETTLING_S,
+    *, settling_s: float = SETTLING_S,
 ) -> Live:  # fmt: skip
     """The engine's threads over a film given out at `fps`, publishing I420 of `size` into memory.
 
-    The actor is taken as known, so that learning them does not come and go; with `learn` it is done as `f2fcam start` does.
+    The actor is taken as known, so that learning them does not come and go.
     """
     width, height = size
-    person = None if learn else nobody(Intrinsics.guess(width, height))
+    tracker = start_tracker(Path(os.devnull))
     profile = open_profile()
-    tracker = SourceProcess(Casting.of(profile, actor=person), Path(os.devnull))
+    tracker.cast(Casting.of(profile, actor=nobody(Intrinsics.guess(width, height)), size=size))
     pipeline = LivePipeline(profile, tracker)
+    del profile  # as the engine, which keeps of it what the pipeline keeps
     canvas = np.zeros((height, width, 3), np.uint8)
     planes = np.empty((height * 3 // 2, width), np.uint8)
     rows: list[tuple[Row, str, float]] = []
@@ -110,10 +112,10 @@ def run_live(
     engine = Engine(lambda: Replay(source, fps, settling_s + duration_s), pipeline, publish, loop=False)
     try:
         engine.run()
-        held = peak_memory_mb(tracker.pid)
+        held = shared_out_mb((os.getpid(), tracker.pid))
     finally:
         pipeline.close()
-    return replace(settled(rows, settling_s), tracker_mb=held)
+    return replace(settled(rows, settling_s), memory_mb=held)
 
 
 def cpu_of(pid: int) -> float:
@@ -126,18 +128,16 @@ def cpu_of(pid: int) -> float:
     return (user + system) / os.sysconf("SC_CLK_TCK")
 
 
-def peak_memory_mb(pid: int | None = None) -> float | None:
-    """The most memory that a process (None: this one) has held so far; None where the system does not tell.
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far; None where the system does not tell.
 
     Linux counts what a process inherits from its parent's start in `ru_maxrss`, but not in `VmHWM`.
     """
-    status = Path(f"/proc/{pid or 'self'}/status")
+    status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return round(int(line.split()[1]) / 1024, 1)
-    if pid is not None:
-        return None
     try:
         import resource
     except ImportError:

@@ -68,8 +68,16 @@ def _beside(result: dict[str, Any]) -> str:
     """Memory, enrolment and what a longer clip costs, as a list."""
     lines = []
     if result["memory_mb"] is not None:
-        while_learning = " while it learns the actor" if result["memory_learning"] else ""
-        lines.append(f"- Memory: the engine's two processes held {result['memory_mb']:.0f} MB at most{while_learning}.")
+        lines.append(
+            f"- Memory: all processes of a running camera held {result['memory_mb']:.0f} MB at most, what they share"
+            " counted once (`Pss`)."
+        )
+    if result["start_s"] is not None:
+        after_s = result["start_s"]
+        lines.append(
+            f"- `f2fcam start`: the placeholder after {after_s['placeholder']:.2f} s, the first reenacted picture after"
+            f" {after_s['first_frame']:.2f} s."
+        )
     enrolled = result["enrolment"]
     if enrolled and "seconds" in enrolled:
         lines.append(

@@ -157,6 +157,8 @@ def summary(result: dict[str, Any]) -> str:
         parts.append(f"{size}: {chain['fps']:.1f} fps, latency {latency['p50']:.0f} ms (p95 {latency['p95']:.0f})")
     if result["memory_mb"] is not None:
         parts.append(f"{result['memory_mb']:.0f} MB")
+    if result["start_s"] is not None:
+        parts.append(f"first picture after {result['start_s']['first_frame']:.1f} s")
     enrolment = result["enrolment"]
     if enrolment and "seconds" in enrolment:
         parts.append(f"enrolment {enrolment['seconds_per_clip_second']:.1f} s per second of clip")

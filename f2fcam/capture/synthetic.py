@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from fractions import Fraction
+from functools import lru_cache
 
 from f2fcam.capture import SourceInfo
 from f2fcam.errors import ConfigError
@@ -54,7 +55,7 @@ class SyntheticSource:
         return Frame(self._clip.frame(number / self.fps), number, due_ns)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to give back; whoever opens it again begins anew."""
 
 
 def open_synthetic(where: str, size: tuple[int, int], fps: float) -> SyntheticSource:
@@ -62,5 +63,11 @@ def open_synthetic(where: str, size: tuple[int, int], fps: float) -> SyntheticSo
     number = where or str(DEFAULT_PERSON)
     if not number.isdigit():
         raise ConfigError(f"There is no synthetic person called {number}.", hint="Write synthetic or synthetic:3.")
-    person = SyntheticPerson.held_out(int(number))
-    return SyntheticSource(SyntheticClip(person, Script(seed=int(number)), Camera.facing(*size), noise=1.5), fps)
+    return SyntheticSource(_clip(int(number), size), fps)
+
+
+@lru_cache(maxsize=1)
+def _clip(number: int, size: tuple[int, int]) -> SyntheticClip:
+    """Opened twice, to see whether it is there and to read it, a source paints its person once."""
+    person = SyntheticPerson.held_out(number)
+    return SyntheticClip(person, Script(seed=number), Camera.facing(*size), noise=1.5)

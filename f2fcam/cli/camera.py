@@ -29,7 +29,7 @@ def start(
 ) -> None:
     """Put the target on the air as a camera."""
     from f2fcam.config import StartConfig, load_config, parse_size
-    from f2fcam.profile_store import find_profile
+    from f2fcam.profile_search import find_profile
 
     settings = load_config()
     profiles = profiles or configured_profiles(settings)
@@ -82,7 +82,7 @@ def status(as_json: Json = False) -> None:
 def switch(name: Annotated[str, typer.Argument(help="Another profile.", show_default=False)]) -> None:
     """Put another target on the air."""
     from f2fcam.control import request
-    from f2fcam.profile_store import checked_name, find_profile
+    from f2fcam.profile_search import checked_name, find_profile
 
     checked_name(name)
     profiles = request("status").get("profiles")

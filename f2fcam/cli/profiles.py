@@ -16,7 +16,8 @@ from f2fcam.cli.tables import profile_table
 def list_(profiles: Profiles = None, as_json: Json = False) -> None:
     """All profiles."""
     from f2fcam.config import load_config
-    from f2fcam.profile_store import list_profiles, require_folder
+    from f2fcam.profile_search import require_folder
+    from f2fcam.profile_store import list_profiles
 
     if profiles is not None:
         require_folder(profiles)
@@ -45,7 +46,7 @@ def show(
     from f2fcam.config import load_config
     from f2fcam.mouth.coverage import profile_coverage
     from f2fcam.profile import manifest_table, read_frames, read_group, verify_profile
-    from f2fcam.profile_store import find_profile
+    from f2fcam.profile_search import find_profile
 
     directory = find_profile(name, profiles or configured_profiles(load_config()))
     manifest = verify_profile(directory)

@@ -42,7 +42,7 @@ def enroll(
 ) -> None:
     """Learn a target from a video."""
     from f2fcam.config import load_config, parse_range
-    from f2fcam.profile_store import checked_name
+    from f2fcam.profile_search import checked_name
     from f2fcam.trust.consent import given_consent
 
     checked_name(name)

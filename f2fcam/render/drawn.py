@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Int32
 from scipy import sparse
 
 from f2fcam.face.morphable import FaceModel
+from f2fcam.kept import kept_array
 
 BEND_MM = 0.2
 """Most that a whole expression may bend an undivided side."""
@@ -46,7 +47,18 @@ def whole_mesh(model: FaceModel) -> DrawnMesh:
 
 
 def thinned_mesh(model: FaceModel, weights: Float32[np.ndarray, "n w"], fine: Bool[np.ndarray, " n"]) -> DrawnMesh:
-    """Quads of level 0 or 1 are drawn undivided where no expression bends them and no weight jumps; never at `fine` vertices."""
+    """Quads of level 0 or 1 are drawn undivided where no expression bends them and no weight jumps; never at `fine` vertices.
+
+    Found once, and kept beside the compiled kernels for the next start.
+    """
+    limits = np.array([BEND_MM, SAG_MM2, WEIGHT_STEP])
+    basis = (model.mean, model.expression_basis, model.levels[2].quads)
+    triangles = kept_array("drawn", (*basis, weights, fine, limits), lambda: _thinned(model, weights, fine))
+    return _renumbered(model, triangles)
+
+
+def _thinned(model: FaceModel, weights: np.ndarray, fine: np.ndarray) -> Int32[np.ndarray, "m 3"]:
+    """Triangles of level-2 vertices."""
     children = model.levels[2].quads.reshape(-1, 4, 4)
     rings1 = children[:, :, :2].reshape(-1, 8)
     quarters = children.reshape(-1, 4, 4, 4)
@@ -54,8 +66,8 @@ def thinned_mesh(model: FaceModel, weights: Float32[np.ndarray, "n w"], fine: Bo
     rings0 = np.stack([quarters[:, :, 0, 0], quarters[:, :, 0, 1], quarters[:, :, 1, 0], turned[:, :, 3, 1]], axis=2)
     rings0 = rings0.reshape(-1, 16)
     middles1, middles0 = children[:, 0, 2], quarters[:, 0, 2, 0]
-    divided1 = _uneven(model, weights, rings1, middles1) | fine[children].any(axis=(1, 2))
-    divided0 = _uneven(model, weights, rings0, middles0) | divided1.reshape(-1, 4).any(axis=1)
+    divided1 = _uneven(model, weights, rings1, middles1, fine[children].any(axis=(1, 2)))
+    divided0 = _uneven(model, weights, rings0, middles0, divided1.reshape(-1, 4).any(axis=1))
     corners = np.zeros(len(fine), bool)
     corners[rings0[:, ::4]] = True
     level1 = np.repeat(divided0, 4)
@@ -71,23 +83,31 @@ def thinned_mesh(model: FaceModel, weights: Float32[np.ndarray, "n w"], fine: Bo
                 groups.append(children[k][:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3))
             else:
                 groups.append(_fan(rings1[k], middles1[k], corners))
-    return _renumbered(model, np.concatenate(groups))
+    return np.concatenate(groups).astype(np.int32)
 
 
-def _uneven(model: FaceModel, weights: np.ndarray, rings: np.ndarray, middles: np.ndarray) -> Bool[np.ndarray, " q"]:
-    """Quads whose sides' middles, or whose own, are not where their corners' means are under some expression."""
+def _uneven(
+    model: FaceModel, weights: np.ndarray, rings: np.ndarray, middles: np.ndarray, known: Bool[np.ndarray, " q"]
+) -> Bool[np.ndarray, " q"]:
+    """Quads that are `known` to be, or whose sides' middles, or their own, are not where their corners' means are under some
+    expression. Every expression of every side costs most of the time: only where the rest has not decided.
+    """
     count = rings.shape[1] // 4
     corner, side = rings[:, ::count], rings[:, count // 2 :: count]
     spans = [(side[:, k], corner[:, k], corner[:, (k + 1) % 4]) for k in range(4)]
     spans.append((middles, corner[:, 0], corner[:, 2]))
     operator, basis = model.subdivision(2), model.expression_basis.reshape(len(model.mean), -1)
     motion = (operator @ np.linalg.norm(model.expression_basis, axis=1)).max(axis=1)
-    uneven = np.zeros(len(rings), bool)
-    for found, one, other in spans:
-        away = operator[found] - (operator[one] + operator[other]) / 2
+    uneven = known.copy()
+    aways = [operator[found] - (operator[one] + operator[other]) / 2 for found, one, other in spans]
+    for (found, one, other), away in zip(spans, aways, strict=True):
         uneven |= np.linalg.norm(away @ model.mean, axis=1) * motion[found] > SAG_MM2
-        uneven |= np.linalg.norm((away @ basis).reshape(len(rings), 3, -1), axis=1).max(axis=1) > BEND_MM
         uneven |= np.abs(weights[found] - (weights[one] + weights[other]) / 2).max(axis=1) > WEIGHT_STEP
+    farthest = np.linalg.norm(model.expression_basis, axis=1).max(axis=1)
+    for away in aways:
+        open_ = np.flatnonzero(~uneven & (np.abs(away) @ farthest > 0.999 * BEND_MM))
+        bends = np.linalg.norm((away[open_] @ basis).reshape(len(open_), 3, -1), axis=1).max(axis=1)
+        uneven[open_[bends > BEND_MM]] = True
     return uneven
 
 

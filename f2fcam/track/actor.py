@@ -7,6 +7,7 @@ explicit and time is an argument, so a file and a camera behave alike.
 
 from __future__ import annotations
 
+import time
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -19,9 +20,9 @@ from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Person
 from f2fcam.frame import Frame
 from f2fcam.track.fit import FitConfig, FrameFitter
-from f2fcam.track.landmarks import Landmarks
+from f2fcam.track.landmarks import LandmarkDetector, Landmarks
 from f2fcam.track.samples import choose_samples
-from f2fcam.track.tracker import Tracked, TrackState, track_step
+from f2fcam.track.tracker import Tracked, TrackState, is_cut, thumbnail, track_step
 from f2fcam.transfer import Transfer, prepare_transfer, transfer
 
 Status = Literal["tracked", "held", "occluded", "idle", "lost"]
@@ -130,6 +131,26 @@ class Acted:
     tracked: Tracked
     index: int
     timestamp_ns: int
+
+
+class ActorWorkspace:
+    """The source side's tools: the detector and the present estimate of the actor, which may be exchanged between frames."""
+
+    def __init__(self, detector: LandmarkDetector, actor: Actor) -> None:
+        self.detector = detector
+        self.actor = actor
+
+
+def act(state: ActorState, frame: Frame, workspace: ActorWorkspace) -> tuple[ActorState, Acted, dict[str, float]]:
+    """What the actor does in `frame`, carried over to the target; with the stages' milliseconds."""
+    start = time.perf_counter()
+    if is_cut(state.track.thumbnail, thumbnail(frame.rgb)):
+        workspace.detector.reset()
+    landmarks = workspace.detector.detect(frame.rgb)
+    found = time.perf_counter()
+    state, acted = follow(state, frame, landmarks, workspace.actor)
+    done = time.perf_counter()
+    return state, acted, {"landmarks": (found - start) * 1e3, "track": (done - found) * 1e3}
 
 
 def follow(state: ActorState, frame: Frame, landmarks: Landmarks | None, actor: Actor) -> tuple[ActorState, Acted]:

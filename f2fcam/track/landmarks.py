@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import sys
 import threading
@@ -82,6 +83,16 @@ _RIGHT_CHEEKBONE, _LEFT_CHEEKBONE = 234, 454
 
 LOOK_EVERY = 30
 """Pictures from one search for further faces to the next, while those that were there are followed."""
+
+_CALCULATORS = (
+    *("core.constant_side_packet", "core.gate", "core.split_vector", "tensor.image_to_tensor", "tensor.inference"),
+    *("tensor.tensors_to_classification", "tensor.tensors_to_detections", "tensor.tensors_to_floats"),
+    *("tensor.tensors_to_landmarks", "tflite.ssd_anchors", "util.association", "util.detections_to_rects"),
+    *("util.landmarks_refinement", "util.logic", "util.non_max_suppression", "util.rect_transformation"),
+    "util.thresholding",
+)
+_OPTIONS = ("framework.tool.switch_container", *(f"calculators.{name}_calculator" for name in _CALCULATORS))
+"""Messages with options of the graph's nodes: what is not imported is lost without a word when Python passes the graph on."""
 
 _POINT_MESSAGE = np.dtype(
     {"names": ["x", "y", "z"], "formats": ["<f4"] * 3, "offsets": [3, 8, 13], "itemsize": 17},
@@ -299,8 +310,11 @@ def _face_mesh(static: bool, max_faces: int) -> Any:
     are there. Imported late, since it takes a second or two.
     """
     try:
+        _without_its_start()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            for options in _OPTIONS:
+                importlib.import_module(f"mediapipe.{options}_pb2")
             from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig
             from mediapipe.python.solution_base import SolutionBase
     except ImportError as error:
@@ -321,6 +335,16 @@ def _face_mesh(static: bool, max_faces: int) -> Any:
         side_inputs={"num_faces": max_faces, "with_attention": True, "use_prev_landmarks": not static},
         outputs=["multi_face_landmarks"],
     )
+
+
+def _without_its_start() -> None:
+    """Let parts of MediaPipe be imported but not what its own `__init__` imports: every solution, Matplotlib and sound.
+
+    They would cost 40 MB and most of a second; the package stands in `sys.modules` without having run.
+    """
+    spec = None if "mediapipe" in sys.modules else importlib.util.find_spec("mediapipe")
+    if spec is not None:
+        sys.modules["mediapipe"] = importlib.util.module_from_spec(spec)
 
 
 def _painted_face(size: int = 256) -> UInt8[np.ndarray, "256 256 3"]:

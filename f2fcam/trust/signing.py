@@ -1,16 +1,20 @@
-"""A signature for what this user made: Ed25519, one key per user, made at first use and never sent anywhere."""
+"""A signature for what this user made: Ed25519, one key per user, made at first use and never sent anywhere.
+
+The library is imported by those who sign or verify: every process reads profiles' values, few their signatures.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from typing import TYPE_CHECKING
 
 from f2fcam.config import data_folder
 from f2fcam.errors import F2FError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SEED_BYTES = 32
 
@@ -22,6 +26,8 @@ def key_path() -> Path:
 
 def user_key() -> Ed25519PrivateKey:
     """The user's key, made now if there is none."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     path = key_path()
     try:
         if not path.exists():
@@ -46,6 +52,9 @@ def sign(data: bytes) -> tuple[str, str]:
 
 def verify(data: bytes, public_key: str, signature: str) -> bool:
     """Whether the holder of `public_key` signed exactly `data`."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key)).verify(bytes.fromhex(signature), data)
     except (InvalidSignature, ValueError):

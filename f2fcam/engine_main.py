@@ -1,0 +1,35 @@
+"""The engine's process from its first moment: `python -m f2fcam.engine_main`, as the supervisor runs it.
+
+What both sides need is loaded, the tracker is forked, and each goes on with its own part. Until then nothing is collected:
+modules make no garbage to speak of, and looking for it takes a quarter of the time that they take to load.
+"""
+
+from __future__ import annotations
+
+import gc
+
+from f2fcam.control import runtime_folder
+
+
+def main() -> None:
+    """Serve the supervisor; does not return."""
+    gc.disable()
+    from f2fcam.source_process import start_tracker
+
+    tracker = start_tracker(runtime_folder() / "tracker.log")
+
+    from f2fcam import engine
+    from f2fcam.capture import open_source
+    from f2fcam.live import open_pipeline
+
+    gc.freeze()
+    gc.enable()
+
+    def pipeline(setup: engine.EngineSetup, size: tuple[int, int]) -> engine.Pipeline:
+        return open_pipeline(setup.profile, setup.profiles, setup.source, size, tracker)
+
+    engine.exit_now(engine.main(pipeline, open_source))
+
+
+if __name__ == "__main__":
+    main()
