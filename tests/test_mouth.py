@@ -35,7 +35,7 @@ from f2fcam.mouth.interior import (
 )
 from f2fcam.mouth.light import colour_match, darkest, log_gain, shading_ratio
 from f2fcam.mouth.patch import _feather
-from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
+from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState, _fade
 from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE, RetrievalState, retrieve
 from f2fcam.overlap import in_order
 from f2fcam.profile_store import open_profile
@@ -455,6 +455,30 @@ def test_a_change_of_frame_fades_on_time(model, person, databases, clip, monkeyp
     assert state.openings["mouth"].entry == first.entry
     dark = [(p.rgb[p.alpha > 250].max(axis=1) < 45).mean() for p in (closed[0], patches[0])]
     assert dark[1] > dark[0] + 0.1
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_fade_moves_what_it_mixes(stride: int):
+    """Half-way between a spot and the same spot 6 pixels aside there is one spot, not two."""
+    y, x = np.mgrid[:80, :96].astype(np.float32)
+    texture = 40 * np.sin(x / 5) * np.cos(y / 6)
+
+    def spot(at: float) -> np.ndarray:
+        bright = 110 + texture + 90 * np.exp(-((x - at) ** 2 + (y - 40) ** 2) / 60)
+        return np.repeat(bright[..., None], 3, axis=2).astype(np.uint8)
+
+    last, now = np.roll(spot(45), 0, axis=1), np.roll(spot(45), 6, axis=1)
+    faded = _fade(last, now, 0.5, stride).astype(float)
+    inside, half_way = np.s_[15:-15, 20:-20], np.roll(spot(45), 3, axis=1)
+    mixed = 0.5 * last.astype(float) + 0.5 * now
+    moved_error, mixed_error = (np.abs(picture - half_way)[inside].mean() for picture in (faded, mixed))
+    assert moved_error < 0.4 * mixed_error
+
+
+@pytest.mark.parametrize("size", [(3, 40), (15, 15), (40, 5)])
+def test_the_smallest_patches_fade(size: tuple[int, int]):
+    last, now = np.zeros((*size, 3), np.uint8), np.full((*size, 3), 100, np.uint8)
+    np.testing.assert_allclose(_fade(last, now, 0.5, 1), 50, atol=1)
 
 
 def test_state_is_a_value(model, person, databases, clip):

@@ -259,7 +259,7 @@ def _relate(new, old, new_light, old_light, plane, rim, attributes, inner_gain):
 
 
 @njit(inline="always")
-def _tap(picture, sx, sy, down, across):
+def tap(picture, sx, sy, down, across):
     """Catmull-Rom sample of a picture at index coordinates, edges repeated."""
     height, width = picture.shape[:2]
     x = np.intp(np.int32(np.floor(sx * np.float32(PHASES) + np.float32(0.5))))
@@ -451,10 +451,10 @@ def _patch(cells, inside, stride, coverage, picture, dx, dy, inner_gain, down, a
             if opening < one:
                 cell = scaled(cell, one / seen)
                 sx, sy = np.float32(x + dx) + lane(cell, SHIFT_X), np.float32(y + dy) + lane(cell, SHIFT_Y)
-                shown = relit(_tap(picture, sx, sy, down, across), low4(cell), offset)
+                shown = relit(tap(picture, sx, sy, down, across), low4(cell), offset)
             if opening > zero:
                 found = mix(lanes8(inner_line, at), lanes8(inner_line, at + CELL), share[x])
                 sx, sy = np.float32(x + dx) + lane(found, INSIDE_X), np.float32(y + dy) + lane(found, INSIDE_Y)
-                sample = _tap(picture, sx, sy, down, across)
+                sample = tap(picture, sx, sy, down, across)
                 shown = mix(shown, _inside_colour(sample, inner, lane(found, DARK), lane(found, THIN)), opening)
             put_colour(shown, rgb, 3 * (y * columns + x))

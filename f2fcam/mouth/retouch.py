@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
+from numba import njit
 
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
@@ -15,9 +16,10 @@ from f2fcam.mouth.aperture import APERTURES, ApertureName, PersonAperture, apert
 from f2fcam.mouth.database import ApertureDatabase
 from f2fcam.mouth.interior import content, even_content
 from f2fcam.mouth.light import luminance
-from f2fcam.mouth.patch import Origin, PatchMaker
+from f2fcam.mouth.patch import Origin, PatchMaker, tap
 from f2fcam.mouth.retrieve import DISPLAYED, NONE, RetrievalState, retrieve
-from f2fcam.render.composite import Patch
+from f2fcam.render.composite import ACROSS, CATMULL_ROM, Patch
+from f2fcam.simd import mix, put_colour
 
 KEPT_ORIGINS = 4
 """Placed entries that are remembered per opening."""
@@ -25,6 +27,8 @@ SAME_EXPRESSION = 1e-4
 """Below this difference of every weight the displayed frame's own mouth and eyes are left as they are."""
 SHUT_BELOW = 0.4
 """Of the wanted height: an opening this shut has nothing to fade from."""
+FLOW_LEAST_PX = 16
+"""OpenCV's solver crashes on smaller pictures."""
 FLOW_FROM = 6.0
 """Mean grey difference of two patches from which a fade follows the optical flow between them."""
 
@@ -111,7 +115,7 @@ class Retoucher:
         if before.rim.gap_px < SHUT_BELOW * stage.rim.gap_px:
             return patch
         last = maker.make(stage, before, own)
-        return replace(patch, rgb=self._fade(last.rgb, patch.rgb, state.mix))
+        return replace(patch, rgb=_fade(last.rgb, patch.rgb, state.mix, stage.stride))
 
     def _misfit(self, name: ApertureName, entry: int, row: int) -> np.ndarray:
         database = self.databases[name]
@@ -152,18 +156,35 @@ class Retoucher:
             known.popitem(last=False)
         return known[entry]
 
-    def _fade(
-        self, last: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"], mix: float
-    ) -> UInt8[np.ndarray, "h w 3"]:
-        """Between two patches on the same geometry; where they differ much, along the optical flow between them."""
-        if float(cv2.absdiff(last, now).mean()) > FLOW_FROM:
-            grays = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (last, now)]
-            # A new one each time: what it kept from the last pictures shows in the next flow.
-            solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-            flow = solver.calc(grays[0], grays[1], np.zeros((*grays[0].shape, 2), np.float32))
-            flow = cv2.GaussianBlur(flow, (0, 0), 1.5)
-            last, now = _shifted(last, flow, -mix), _shifted(now, flow, 1 - mix)
-        return cv2.addWeighted(last, 1 - mix, now, mix, 0)
+
+def _fade(
+    last: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"], share: float, stride: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Between two patches on the same geometry; where they differ much, along the optical flow between them."""
+    if float(cv2.absdiff(last, now).mean()) <= FLOW_FROM:
+        return cv2.addWeighted(last, 1 - share, now, share, 0)
+    faded = np.empty_like(now)
+    _along(last, now, _flow(last, now, stride), share, CATMULL_ROM, ACROSS, faded)
+    return faded
+
+
+def _flow(
+    last: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"], stride: int
+) -> Float32[np.ndarray, "h w 2"]:
+    """Where each pixel of one picture is in the other, pixels; found in cells of `stride` pixels, as coarse as the patches'."""
+    height, width = now.shape[:2]
+    size = max(width // stride, FLOW_LEAST_PX), max(height // stride, FLOW_LEAST_PX)
+    grays = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (last, now)]
+    if size != (width, height):
+        grays = [cv2.resize(gray, size, interpolation=cv2.INTER_AREA) for gray in grays]
+    # A new one each time: what it kept from the last pictures shows in the next flow.
+    solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    flow = solver.calc(grays[0], grays[1], np.zeros((*grays[0].shape, 2), np.float32))
+    flow = cv2.GaussianBlur(flow, (0, 0), 1.5)
+    if size != (width, height):
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+        flow *= np.float32((width / size[0], height / size[1]))
+    return flow
 
 
 def _same_fit(one: Displayed, other: Displayed) -> bool:
@@ -178,10 +199,18 @@ def _same_fit(one: Displayed, other: Displayed) -> bool:
     return one.row == other.row and all(x is y or np.array_equal(x, y) for x, y in pairs)
 
 
-def _shifted(picture: np.ndarray, flow: np.ndarray, share: float) -> np.ndarray:
-    """The picture's content moved by a share of the flow."""
-    y, x = np.indices(flow.shape[:2], np.float32)
-    return cv2.remap(
-        picture, x + np.float32(share) * flow[..., 0], y + np.float32(share) * flow[..., 1],
-        cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
+@njit(
+    "void(u1[:,:,::1], u1[:,:,::1], f4[:,:,::1], f8, f4[:,::1], f4[:,::1], u1[:,:,::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _along(last, now, flow, share, down, across, out):
+    """Both pictures' contents moved to where they are at `share` of the way, and mixed."""
+    part, rest = np.float32(share), np.float32(1 - share)
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            dx, dy = flow[y, x, 0], flow[y, x, 1]
+            before = tap(last, np.float32(x) - part * dx, np.float32(y) - part * dy, down, across)
+            after = tap(now, np.float32(x) + rest * dx, np.float32(y) + rest * dy, down, across)
+            put_colour(mix(before, after, part), out, 3 * (y * out.shape[1] + x))
