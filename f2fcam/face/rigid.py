@@ -33,8 +33,11 @@ class RigidTransform:
 
     def nudged(self, rotation_vector: np.ndarray, shift: np.ndarray) -> RigidTransform:
         """Left-multiplied small update in camera axes: R <- exp(w) R, t <- t + shift; re-orthonormalised."""
-        u, _, vt = np.linalg.svd(so3_exp(rotation_vector) @ self.rotation)
-        return RigidTransform(u @ vt, self.translation + shift)
+        out = np.empty((3, 3))
+        nudged_rotation(
+            np.ascontiguousarray(self.rotation, np.float64), np.ascontiguousarray(rotation_vector, np.float64), out
+        )
+        return RigidTransform(out, self.translation + shift)
 
 
 def skew(vector: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
@@ -53,6 +56,32 @@ def so3_exp(vector: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
     else:
         a, b = np.sin(angle) / angle, (1.0 - np.cos(angle)) / angle**2
     return np.eye(3) + a * k + b * (k @ k)
+
+
+@njit("void(f8[:,::1], f8[::1], f8[:,::1])", nogil=True, cache=True)
+def nudged_rotation(rotation, vector, out):
+    """exp(vector) rotation into `out`, with Newton's step to the nearest orthonormal matrix: R (3 - R^T R) / 2."""
+    x, y, z = vector[0], vector[1], vector[2]
+    square = x * x + y * y + z * z
+    angle = np.sqrt(square)
+    if angle < 1e-4:
+        a, b = 1.0 - square / 6.0, 0.5 - square / 24.0
+    else:
+        a, b = np.sin(angle) / angle, (1.0 - np.cos(angle)) / square
+    turn, turned = np.empty((3, 3)), np.empty((3, 3))
+    turn[0, 0], turn[0, 1], turn[0, 2] = 1 - b * (y * y + z * z), b * x * y - a * z, b * x * z + a * y
+    turn[1, 0], turn[1, 1], turn[1, 2] = b * x * y + a * z, 1 - b * (x * x + z * z), b * y * z - a * x
+    turn[2, 0], turn[2, 1], turn[2, 2] = b * x * z - a * y, b * y * z + a * x, 1 - b * (x * x + y * y)
+    for i in range(3):
+        for j in range(3):
+            turned[i, j] = turn[i, 0] * rotation[0, j] + turn[i, 1] * rotation[1, j] + turn[i, 2] * rotation[2, j]
+    for i in range(3):
+        for j in range(3):
+            total = 1.5 * turned[i, j]
+            for k in range(3):
+                inner = turned[0, k] * turned[0, j] + turned[1, k] * turned[1, j] + turned[2, k] * turned[2, j]
+                total -= 0.5 * turned[i, k] * inner
+            out[i, j] = total
 
 
 def so3_log(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " 3"]:

@@ -264,27 +264,29 @@ def photometric_curvature(rows, unit, spin, rotation, weight, slope, gain, basis
 
 @njit(nogil=True, cache=True, fastmath=True)
 def photometric_rows(rows, unit, spin, rotation, weight, slope, gain, basis, stride, strength, out):
-    """Rows of `sqrt(strength W) J` for every stride-th sample into `out` (3 * ceil(p / stride), n)."""
+    """Rows of `sqrt(strength W) J` for every stride-th sample that counts into `out` (3 * ceil(p / stride), n); their number."""
     kind = spin.dtype.type
     line = 0
     for i in range(0, len(weight), stride):
         root = (strength * weight[i]) ** kind(0.5)
+        if root <= 0:
+            continue
         for c in range(3):
-            out[line, :] = 0
-            if root > 0:
-                fx, fy, fz = root * slope[i, c, 0], root * slope[i, c, 1], root * slope[i, c, 2]
-                x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
-                out[line, 0], out[line, 1], out[line, 2] = y * fz - z * fy, z * fx - x * fz, x * fy - y * fx
-                out[line, 3], out[line, 4], out[line, 5] = fx, fy, fz
-                mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
-                my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
-                mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
-                for k in range(FIRST_LIGHT - 6):
-                    moved = kind(rows[i, 0, k]) * mx + kind(rows[i, 1, k]) * my + kind(rows[i, 2, k]) * mz
-                    out[line, 6 + k] = moved * unit[k]
-                for b in range(9):
-                    out[line, FIRST_LIGHT + 3 * b + c] = root * gain[i, c] * basis[i, b]
+            out[line, FIRST_LIGHT:] = 0
+            fx, fy, fz = root * slope[i, c, 0], root * slope[i, c, 1], root * slope[i, c, 2]
+            x, y, z = spin[i, 0], spin[i, 1], spin[i, 2]
+            out[line, 0], out[line, 1], out[line, 2] = y * fz - z * fy, z * fx - x * fz, x * fy - y * fx
+            out[line, 3], out[line, 4], out[line, 5] = fx, fy, fz
+            mx = rotation[0, 0] * fx + rotation[1, 0] * fy + rotation[2, 0] * fz
+            my = rotation[0, 1] * fx + rotation[1, 1] * fy + rotation[2, 1] * fz
+            mz = rotation[0, 2] * fx + rotation[1, 2] * fy + rotation[2, 2] * fz
+            for k in range(FIRST_LIGHT - 6):
+                moved = kind(rows[i, 0, k]) * mx + kind(rows[i, 1, k]) * my + kind(rows[i, 2, k]) * mz
+                out[line, 6 + k] = moved * unit[k]
+            for b in range(9):
+                out[line, FIRST_LIGHT + 3 * b + c] = root * gain[i, c] * basis[i, b]
             line += 1
+    return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,12 +333,13 @@ def landmark_jacobian(
     """Derivative of `landmark_residuals` by pose and shape weights (`rows` in model space), scale held fixed."""
     if out is None:
         out = np.empty((2 * len(rows), 6 + rows.shape[2]), rows.dtype)
-    _landmark_rows(points_camera, pose.translation, pose.rotation, rows, scale, intrinsics.focal, out)
+    fill_landmark_rows(points_camera, pose.translation, pose.rotation, rows, scale, intrinsics.focal, out)
     return out
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _landmark_rows(points, translation, rotation, rows, scale, focal, out):
+def fill_landmark_rows(points, translation, rotation, rows, scale, focal, out):
+    """`landmark_jacobian` into `out`."""
     for i in range(len(points)):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         sx, sy, sz = x - translation[0], y - translation[1], z - translation[2]

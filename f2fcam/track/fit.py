@@ -18,8 +18,8 @@ from f2fcam.face.morphable import FaceModel
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import FitStatus, Performance, Person
 from f2fcam.render.cpu import CpuRasterizer
-from f2fcam.track import energy
-from f2fcam.track.energy import EXPRESSION, LIGHT, POSE, UNKNOWNS, LandmarkTargets, Photometric
+from f2fcam.track import energy, step
+from f2fcam.track.energy import EXPRESSION, UNKNOWNS, LandmarkTargets, Photometric
 from f2fcam.track.landmarks import (
     CHIN_LINE,
     FACE_OVAL,
@@ -51,6 +51,8 @@ CONTOUR_IMPORTANCE, OVAL_IMPORTANCE = 4.0, 0.2
 a laughing jaw would drop as far as the lips part."""
 WATCHED_REGIONS = ("mouth_area", "forehead")
 """Regions whose photometric error tells an occlusion (`DECISIONS` 11); the others vary too much by themselves."""
+LEAST_FACING = 0.15
+"""Cosine of the angle to the line of sight below which a sample is not looked at."""
 OCCLUSION_MARGIN_MM = 6.0
 """A sample this far behind the level-0 depth map is hidden: more than the two levels differ, less than a nose."""
 
@@ -182,6 +184,7 @@ class FrameFitter:
         self._vertices = np.empty_like(self.rows.neutral0)
         self._points, self._spin, self._normals = (np.empty((count, 3), np.float32) for _ in range(3))
         self._gradient = np.empty(UNKNOWNS, np.float32)
+        self._prior_diagonal, self._slope = np.empty(UNKNOWNS), np.empty(UNKNOWNS)
         self._solver: BoundedSolver | None = None
         self._tangents = np.empty((2, count, 3), np.float32)
         self._visible = np.zeros(count, np.bool_)
@@ -198,14 +201,16 @@ class FrameFitter:
             self._landmark_neutral += person.landmark_offset[valid]
         rows = operator @ model.expression_basis.reshape(len(model.mean), -1)
         self._landmark_rows = np.ascontiguousarray(rows, np.float32).reshape(len(valid), 3, -1)
-        # The rough matrix is one product of rows: those of every eighth sample, then the landmarks', which know no light.
-        self._sketched = 3 * -(-count // ROUGH_STRIDE)
-        self._rough_rows = np.zeros((self._sketched + 2 * len(valid), UNKNOWNS), np.float32)
+        # The rough matrix is one product of rows: the landmarks', which know no light, then those of every eighth sample.
+        self._rough_rows = np.zeros((2 * len(valid) + 3 * -(-count // ROUGH_STRIDE), UNKNOWNS), np.float32)
+        self._landmark_room = np.empty((len(valid), 3)), np.empty(len(valid)), np.empty(2 * len(valid))
         self._landmark_sigma = model.landmark_sigma_mm[valid].astype(np.float64)
         self._landmark_importance = landmark_importance()[valid]
         corners = model.triangles(2)[samples.points.triangle]
-        self._regions = {name: model.regions[name][corners].min(axis=1) > 127 for name in WATCHED_REGIONS}
+        self._regions = np.stack([model.regions[name][corners].min(axis=1) > 127 for name in WATCHED_REGIONS])
         self.prior_sigma = expression_sigma(model).astype(np.float64)
+        self._prior_precision = 1.0 / self.prior_sigma**2
+        self._neutral = np.ascontiguousarray(person.neutral, np.float32)
 
     def initial(self, landmarks: Landmarks) -> Performance:
         """Relaxed face at the landmarks' pose under even light."""
@@ -233,18 +238,19 @@ class FrameFitter:
         `calm`: how sure it is that the expression is still that of `last`, 0 to 1.
         """
         steps = self.config.steps if steps is None else steps
-        state = start
+        state = _settled(start)
+        last = None if last is None else _settled(last)
         for level, count in zip(levels, steps, strict=True):
             scaled = self._targets(landmarks, level)
-            for step in range(count):
-                if step == 0:
+            for number in range(count):
+                if number == 0:
                     self._bend(state)
                     self._turn(state)
                     # A warm start is where it will end, to a fraction of the margin.
                     if level is levels[0] or last is None:
                         self._see(state, level)
                 try:
-                    state = self._gauss_newton(level, scaled, state, last, calm, step % ROUGH_STEPS == 0)
+                    state = self._gauss_newton(level, scaled, state, last, calm, number % ROUGH_STEPS == 0)
                 except np.linalg.LinAlgError:
                     return Fit(state, "diverged", np.inf, np.inf, dict.fromkeys(WATCHED_REGIONS, np.nan))
         return self._outcome(levels[-1], landmarks, state)
@@ -285,13 +291,11 @@ class FrameFitter:
             rows.neutral, rows.rows, rows.unit, state.expression, pose.rotation, pose.translation, self._points
         )
         depth = self._rasterizer.rasterize(pose.apply(self._vertices), self._triangles0, level.intrinsics).depth
-        pixel = level.intrinsics.project(self._points).astype(np.int32)
-        inside = (
-            (pixel >= 0).all(axis=1) & (pixel[:, 0] < level.intrinsics.width) & (pixel[:, 1] < level.intrinsics.height)
-        )
-        nearest = depth[np.where(inside, pixel[:, 1], 0), np.where(inside, pixel[:, 0], 0)]
-        facing = np.einsum("pc,pc->p", self._normals, self._points) < -0.15 * np.linalg.norm(self._points, axis=1)
-        self._visible[:] = inside & facing & (self._points[:, 2] < nearest + OCCLUSION_MARGIN_MM)
+        camera = level.intrinsics
+        step.shown_samples(
+            self._points, self._normals, depth, camera.focal, camera.center_x, camera.center_y,
+            LEAST_FACING, OCCLUSION_MARGIN_MM, self._visible,
+        )  # fmt: skip
 
     def _linearize(self, level: Level, state: Performance) -> float:
         camera, pose = level.intrinsics, state.camera_from_model
@@ -316,22 +320,21 @@ class FrameFitter:
 
     def _landmark_points(self, expression: np.ndarray) -> Float[np.ndarray, "l 3"]:
         """The valid landmarks' surface points in model space."""
-        rows = self._landmark_rows
-        return self._landmark_neutral + (rows.reshape(-1, rows.shape[2]) @ np.asarray(expression, np.float32)).reshape(
-            -1, 3
+        out = np.empty_like(self._landmark_neutral)
+        step.landmark_points(
+            self._landmark_neutral, self._landmark_rows, np.ascontiguousarray(expression, np.float32), out
         )
+        return out
 
-    def _landmark_system(
-        self, targets: LandmarkTargets, state: Performance, camera: Intrinsics
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Residual (2l,) and Jacobian (2l, 82) of the landmark term, weighted; the latter in memory that is reused."""
-        pose = state.camera_from_model
-        points = pose.apply(self._landmark_points(state.expression))
-        scale = np.sqrt(self.config.landmark) * energy.landmark_scale(points, targets, camera)
-        residual = scale[:, None] * (camera.project(points) - targets.xy)
-        out = self._rough_rows[self._sketched :]
-        jacobian = energy.landmark_jacobian(points, pose, self._landmark_rows, scale, camera, out)
-        return residual.ravel(), jacobian[:, : LIGHT.start]
+    def _add_landmarks(self, targets: LandmarkTargets, state: Performance, camera: Intrinsics) -> np.ndarray:
+        """The landmark term's gradient on top of the priors', and its rows (2l, 109), in memory that is reused."""
+        pose, jacobian = state.camera_from_model, self._rough_rows[: 2 * len(self._valid)]
+        step.add_landmarks(
+            self._landmark_neutral, self._landmark_rows, state.expression, pose.rotation, pose.translation,
+            targets.xy, targets.sigma_mm, targets.confidence, self.config.landmark,
+            camera.focal, camera.center_x, camera.center_y, *self._landmark_room, jacobian, self._slope,
+        )  # fmt: skip
+        return jacobian
 
     def _gauss_newton(
         self,
@@ -343,45 +346,42 @@ class FrameFitter:
         afresh: bool,
     ) -> Performance:
         """One IRLS Gauss-Newton step; `afresh`: with a rough matrix of its own."""
-        color, rotation = self.config.color, state.camera_from_model.rotation.astype(np.float32)
-        diagonal, gradient = self._priors(state, last, calm)
-        residual, jacobian = self._landmark_system(targets, state, level.intrinsics)
-        gradient[: LIGHT.start] += residual.astype(np.float32) @ jacobian
+        color, pose = self.config.color, state.camera_from_model
+        rotation, diagonal, gradient = pose.rotation.astype(np.float32), self._prior_diagonal, self._slope
+        self._priors(state, last, calm)
+        jacobian = self._add_landmarks(targets, state, level.intrinsics)
         if color > 0:
             self._linearize(level, state)
             gradient += color * self._photometric_gradient(rotation)
         if afresh or self._solver is None:
             self._solver = BoundedSolver(self._rough_normal(diagonal, rotation), _BOUNDED)
         lower = -state.expression.astype(np.float64)
-        step = self._solver.solve(gradient, lower, lower + UPPER_BOUND)
-        if not np.isfinite(step).all():
+        way = self._solver.solve(gradient, lower, lower + UPPER_BOUND)
+        if not np.isfinite(way).all():
             raise np.linalg.LinAlgError("the step is not finite")
-        along = step.astype(np.float32)
-        curvature = float(diagonal @ step**2) + float(np.square(jacobian @ along[: LIGHT.start]).sum())
+        curvature = step.known_curvature(diagonal, jacobian, way)
         if color > 0:
-            curvature += color * self._curvature(rotation, along)
-        step *= exact_share(float(gradient @ step), curvature)
-        return Performance(
-            np.clip(state.expression + step[EXPRESSION], 0.0, UPPER_BOUND).astype(np.float32),
-            state.camera_from_model.nudged(step[POSE][:3], step[POSE][3:]),
-            (state.lighting + step[LIGHT].reshape(9, 3)).astype(np.float32),
+            curvature += color * self._curvature(rotation, way.astype(np.float32))
+        share = exact_share(float(gradient @ way), curvature)
+        moved = Performance(
+            np.empty_like(state.expression),
+            RigidTransform(np.empty((3, 3)), np.empty(3)),
+            np.empty_like(state.lighting),
         )
+        step.move_along(
+            state.expression, pose.rotation, pose.translation, state.lighting, way, share, UPPER_BOUND,
+            moved.expression, moved.camera_from_model.rotation, moved.camera_from_model.translation, moved.lighting,
+        )  # fmt: skip
+        return moved
 
-    def _priors(self, state: Performance, last: Performance | None, calm: float) -> tuple[np.ndarray, np.ndarray]:
-        """Diagonal and gradient of the statistical and the temporal prior."""
-        config = self.config
-        diagonal, gradient = np.full(UNKNOWNS, 1e-6), np.zeros(UNKNOWNS)
-        precision = config.prior / self.prior_sigma**2
-        diagonal[EXPRESSION] += precision
-        gradient[EXPRESSION] += precision * (state.expression - self.person.neutral)
-        diagonal[LIGHT] += 1e-4
-        if last is not None:
-            pull = config.temporal * (1 + config.still * calm) / self.prior_sigma**2
-            diagonal[EXPRESSION] += pull
-            gradient[EXPRESSION] += pull * (state.expression - last.expression)
-            diagonal[LIGHT] += config.light_temporal
-            gradient[LIGHT] += config.light_temporal * (state.lighting - last.lighting).ravel()
-        return diagonal, gradient
+    def _priors(self, state: Performance, last: Performance | None, calm: float) -> None:
+        """Diagonal and gradient of the statistical and the temporal prior, in memory that is reused."""
+        config, before = self.config, last or state
+        step.prior_terms(
+            state.expression, state.lighting, before.expression, before.lighting, self._neutral, self._prior_precision,
+            config.prior, config.temporal * (1 + config.still * calm) if last else 0.0,
+            config.light_temporal if last else 0.0, self._prior_diagonal, self._slope,
+        )  # fmt: skip
 
     def _photometric_gradient(self, rotation: np.ndarray) -> Float32[np.ndarray, " n"]:
         """At the last linearisation; in memory that is reused."""
@@ -402,36 +402,42 @@ class FrameFitter:
 
     def _rough_normal(self, diagonal: np.ndarray, rotation: np.ndarray) -> Float[np.ndarray, "n n"]:
         """The normal matrix with every eighth sample standing for all, after the landmarks' rows are filled."""
-        rows, p, lines = self.rows, self._photometric, self._rough_rows
+        rows, p, count = self.rows, self._photometric, 2 * len(self._valid)
         if self.config.color > 0:
-            energy.photometric_rows(
+            count += energy.photometric_rows(
                 rows.rows, rows.unit, self._spin, rotation, p.weight, p.slope, p.gain, p.basis, ROUGH_STRIDE,
-                np.float32(self.config.color * ROUGH_STRIDE), lines[: self._sketched],
+                np.float32(self.config.color * ROUGH_STRIDE), self._rough_rows[count:],
             )  # fmt: skip
-        half = blas.ssyrk(1.0, lines.T, lower=True)
-        normal = np.tril(half).astype(np.float64)
-        normal += np.tril(normal, -1).T
-        normal[np.diag_indices_from(normal)] += diagonal
+        half, normal = blas.ssyrk(1.0, self._rough_rows[:count].T, lower=True), np.empty((UNKNOWNS, UNKNOWNS))
+        step.mirrored(half.T, diagonal, normal)
         return normal
 
     def _outcome(self, level: Level, landmarks: Landmarks, state: Performance) -> Fit:
         """Errors of colour are those before the last step, which changes their mean by half a percent."""
         if self.config.color <= 0:
             self._linearize(level, state)
-        norms = np.linalg.norm(self._photometric.residual, axis=1) * energy.COLOR_SIGMA
-        seen = self._photometric.weight > 0
-        points = state.camera_from_model.apply(self._landmark_points(state.expression))
-        residual = energy.landmark_residuals(points, self._targets(landmarks, level), level.intrinsics)
-        finite = all(
-            np.isfinite(x).all() for x in (state.expression, state.camera_from_model.translation, state.lighting)
-        )
+        errors = np.empty(1 + len(self._regions))
+        step.mean_norms(self._photometric.residual, self._photometric.weight, self._regions, energy.COLOR_SIGMA, errors)
+        targets, camera, pose = self._targets(landmarks, level), level.intrinsics, state.camera_from_model
+        landmark_error = step.landmark_error(
+            self._landmark_neutral, self._landmark_rows, state.expression, pose.rotation, pose.translation,
+            targets.xy, targets.sigma_mm, targets.confidence, camera.focal, camera.center_x, camera.center_y,
+        )  # fmt: skip
+        finite = all(np.isfinite(x).all() for x in (state.expression, pose.translation, state.lighting))
         return Fit(
             state,
             "converged" if finite else "diverged",
-            float(norms[seen].mean()) if seen.any() else float("inf"),
-            float(np.sqrt((residual**2).sum())),
-            {
-                name: float(norms[seen & here].mean()) if (seen & here).sum() >= 12 else np.nan
-                for name, here in self._regions.items()
-            },
+            float(errors[0]),
+            float(landmark_error),
+            dict(zip(WATCHED_REGIONS, errors[1:].tolist(), strict=True)),
         )
+
+
+def _settled(state: Performance) -> Performance:
+    """The same in the kernels' kinds of numbers."""
+    pose = state.camera_from_model
+    return Performance(
+        np.ascontiguousarray(state.expression, np.float32),
+        RigidTransform(np.ascontiguousarray(pose.rotation, np.float64), np.asarray(pose.translation, np.float64)),
+        np.ascontiguousarray(state.lighting, np.float32),
+    )

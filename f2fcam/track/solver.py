@@ -31,8 +31,9 @@ class BoundedSolver:
 
     def __init__(self, matrix: Float[np.ndarray, "n n"], bounded: Int[np.ndarray, " b"]) -> None:
         rest = np.delete(np.arange(len(matrix)), bounded)
-        self._order = np.concatenate([rest, bounded])
-        factor, fault = lapack.dpotrf(matrix[np.ix_(self._order, self._order)], lower=True, clean=True)
+        self._order = np.concatenate([rest, bounded]).astype(np.int64)
+        lower = _lower(np.ascontiguousarray(matrix, np.float64), self._order)
+        factor, fault = lapack.dpotrf(lower.T, lower=True, clean=False, overwrite_a=True)
         if fault != 0:
             raise np.linalg.LinAlgError("the normal matrix is not positive definite")
         count = len(rest)
@@ -54,6 +55,16 @@ class BoundedSolver:
         out = np.empty_like(x)
         out[self._order] = x
         return out
+
+
+@njit("f8[:,::1](f8[:,::1], i8[::1])", nogil=True, cache=True)
+def _lower(matrix, order):
+    """A symmetric matrix in another order, its upper triangle nought; transposed, as LAPACK has it, the lower one is."""
+    out = np.zeros_like(matrix)
+    for i in range(len(order)):
+        for j in range(i, len(order)):
+            out[i, j] = matrix[order[i], order[j]]
+    return out
 
 
 @njit("void(f8[:,::1], f8[::1], f8[::1], f8[::1], f8[::1])", nogil=True, cache=True)
