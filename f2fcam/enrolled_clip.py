@@ -18,8 +18,7 @@ from f2fcam.overlap import in_order, with_own
 from f2fcam.profile import STATUSES, TrackedFrames, pack_visibility
 from f2fcam.progress import Progress
 from f2fcam.publish.video import VideoWriter
-from f2fcam.render import bounding_region
-from f2fcam.render.cpu import CpuRasterizer, vertex_visibility
+from f2fcam.render.cpu import VertexVisibility
 from f2fcam.track.actor import trusted
 from f2fcam.track.neutral import landmark_speeds, relaxed_face, shape_sizes
 from f2fcam.track.person import PersonEstimate
@@ -147,17 +146,16 @@ def _visibility(
     model: FaceModel, person: Person, performances: list[Performance], threads: int
 ) -> UInt8[np.ndarray, "n 6674"]:
     """Packed bits of the level-2 vertices that each frame shows (`DECISIONS` 9)."""
-    triangles = model.triangles(2)
+    triangles, count = model.triangles(2), len(model.uv)
 
-    def row(performance: Performance, own: tuple[CpuRasterizer, np.ndarray, np.ndarray]) -> np.ndarray:
-        rasterizer, points, visible = own
+    def row(performance: Performance, own: tuple[VertexVisibility, np.ndarray, np.ndarray]) -> np.ndarray:
+        look, points, visible = own
         points0 = performance.camera_from_model.apply(model.geometry0(person.identity, performance.expression))
         model.subdivide(points0.astype(np.float32), 2, out=points)
-        pixels = person.intrinsics.project(points).astype(np.float32)
-        region = bounding_region(pixels, person.intrinsics, 1)
-        vertex_visibility(rasterizer.rasterize(points, triangles, person.intrinsics, region), points, pixels, visible)
+        look(points, triangles, person.intrinsics, visible)
         return pack_visibility(visible)
 
-    count = len(model.uv)
-    own = [(CpuRasterizer(), np.empty((count, 3), np.float32), np.empty(count, np.uint8)) for _ in range(threads)]
+    own = [
+        (VertexVisibility(count), np.empty((count, 3), np.float32), np.empty(count, np.uint8)) for _ in range(threads)
+    ]
     return np.stack(list(in_order(with_own(row, own), performances, threads, ahead=threads)))
