@@ -10,12 +10,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
+from scipy.linalg import eigh
 from scipy.ndimage import gaussian_filter1d
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.mesh import vertex_normals
 from f2fcam.face.morphable import FaceModel
-from f2fcam.face.state import Performance, Person
+from f2fcam.face.state import Person
 from f2fcam.mouth.descriptor import rotation_vectors
 from f2fcam.profile import TrackedFrames
 from f2fcam.render.complexion import Complexion
@@ -52,6 +53,9 @@ class ComplexionBuilder:
         self._triangles = np.ascontiguousarray(model.triangles(0), np.int32)
         self._skin = _skin(model)
         self._usable = usable.copy()
+        still = np.zeros(frames.expressions.shape[1], np.float32)
+        self._flat = model.geometry0(person.identity, still)
+        self._rest = model.geometry0(person.identity, person.neutral)
         self._colours = np.full((len(frames), int(self._skin.sum()), 3), np.nan, np.float16)
 
     def add(self, row: int, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -59,8 +63,12 @@ class ComplexionBuilder:
         if not self._usable[row]:
             return
         performance, person = self._frames.performance(row), self._person
-        points = self._points(performance, performance.expression)
-        rest = self._points(performance, person.neutral)
+        basis = self._model.expression_basis
+        moved = self._flat + (basis.reshape(-1, basis.shape[2]) @ performance.expression).reshape(-1, 3)
+        points, rest = (
+            np.ascontiguousarray(performance.camera_from_model.apply(shape), np.float32)
+            for shape in (moved, self._rest)
+        )
         normals, rest_normals = np.empty_like(points), np.empty_like(points)
         vertex_normals(points, self._triangles, normals)
         vertex_normals(rest, self._triangles, rest_normals)
@@ -75,10 +83,6 @@ class ComplexionBuilder:
         colours = np.log(_mean_colours(rgb, camera, points[shown], width_px) + np.float32(ENCODED_OFFSET))
         self._colours[row, shown[self._skin]] = colours - np.log(gain[shown])[:, None]
 
-    def _points(self, performance: Performance, expression: np.ndarray) -> Float32[np.ndarray, "m 3"]:
-        shape = self._model.geometry0(self._person.identity, expression)
-        return np.ascontiguousarray(performance.camera_from_model.apply(shape), np.float32)
-
     def build(self) -> Complexion | None:
         """The model; None where too few frames are usable."""
         used = np.flatnonzero(self._usable)
@@ -91,7 +95,7 @@ class ComplexionBuilder:
         pose = _pose(self._frames, chosen)
         usual = _fit_usual(self._of(chosen, known), pose[chosen], features[chosen])
         own = _own(self._of(chosen, known), pose[chosen], features[chosen], usual)
-        basis = np.linalg.svd(own, full_matrices=False)[2][:COMPONENTS]
+        basis = _strongest(own, COMPONENTS)
         follows = _follows(features[chosen], own, (self._frames.time_s[chosen] / BLOCK_S).astype(int)) @ basis.T
         rest = np.zeros((len(self._frames), len(basis)), np.float32)
         for rows in np.array_split(used, -(-len(used) // MOST_FRAMES)):
@@ -113,6 +117,14 @@ class ComplexionBuilder:
 
     def _of(self, rows: np.ndarray, known: np.ndarray) -> Float64[np.ndarray, "n p"]:
         return self._colours[rows][:, known].reshape(len(rows), -1).astype(np.float64)
+
+
+def _strongest(rows: Float64[np.ndarray, "n p"], count: int) -> Float64[np.ndarray, "count p"]:
+    """The first right singular vectors, through the rows' inner products: n is a fifth of p."""
+    last = len(rows) - 1
+    squares, vectors = eigh(rows @ rows.T, subset_by_index=(max(last - count + 1, 0), last))
+    basis = (vectors / np.sqrt(np.maximum(squares, 1e-12))).T @ rows
+    return basis[::-1]
 
 
 def _skin(model: FaceModel) -> Bool[np.ndarray, " m"]:

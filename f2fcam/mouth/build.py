@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
+from numba import njit
 from scipy.ndimage import gaussian_filter1d
 
 from f2fcam.face.camera import Intrinsics
@@ -93,7 +94,7 @@ class _Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Glance:
-    """What one frame's picture shows of an opening."""
+    """What one frame's picture shows of an opening; the outline only where it is final already, of an eye."""
 
     row: int
     crop: UInt8[np.ndarray, "h w 3"]
@@ -102,13 +103,14 @@ class _Glance:
     thumbnail: np.ndarray
     sharpness: float
     mouth: Straight | None
+    outline: _Outline | None
 
 
 class DatabaseBuilder:
     """The databases of mouth and eyes, from one picture after the other.
 
-    `look` may be called by several threads at once; `add` takes its results. Crops are thinned out on the way, so that memory
-    grows by landmarks, coefficients and a mouth's straightened colours only.
+    `look` may be called by as many threads at once as were named; `add` takes its results. Crops are thinned out on the way,
+    so that memory grows by landmarks, coefficients and a mouth's straightened colours only.
     """
 
     def __init__(self, model: FaceModel, person: Person, clip: TrackedClip, threads: int = 1) -> None:
@@ -121,15 +123,25 @@ class DatabaseBuilder:
         self._kept: dict[ApertureName, list[_Glance]] = {name: [] for name in APERTURES}
         self._bytes = dict.fromkeys(APERTURES, 0)
         self._mouths: list[tuple[int, Straight]] = []
+        self._makers = {name: [PatchMaker(self._apertures[name]) for _ in range(threads)] for name in APERTURES}
+        own = [{name: makers[k] for name, makers in self._makers.items()} for k in range(threads)]
+        self._with_makers = with_own(self._looked, own)
 
     def look(self, row: int, picture: UInt8[np.ndarray, "h w 3"]) -> list[_Glance | None]:
         """What the picture shows of each opening; nothing where the row is not usable."""
-        if not self._clip.usable[row]:
-            return []
+        return self._with_makers((row, picture)) if self._clip.usable[row] else []
+
+    def _looked(
+        self, item: tuple[int, UInt8[np.ndarray, "h w 3"]], makers: dict[ApertureName, PatchMaker]
+    ) -> list[_Glance | None]:
+        row, picture = item
         glances = []
         for name in APERTURES:
             placed = self._geometry[name].place(self._clip.performances[row], self._facts[name].misfit[row])
-            glances.append(_look(self._apertures[name], placed, self._camera, row, picture))
+            glance = _look(self._apertures[name], placed, self._camera, row, picture)
+            if glance is not None and not self._apertures[name].controls:
+                glance = replace(glance, outline=_outline(makers[name], placed, self._camera, glance))
+            glances.append(glance)
         return glances
 
     def add(self, glances: list[_Glance | None]) -> None:
@@ -175,11 +187,13 @@ class DatabaseBuilder:
         geometry, misfit = self._geometry[name], self._facts[name].misfit
 
         def outlined(glance: _Glance, maker: PatchMaker) -> _Outline:
+            if glance.outline is not None:
+                return glance.outline
             placed = geometry.place(self._clip.performances[glance.row], misfit[glance.row])
             return _outline(maker, placed, self._camera, glance)
 
-        makers = [PatchMaker(self._apertures[name]) for _ in range(self._threads)]
-        return list(in_order(with_own(outlined, makers), self._kept[name], self._threads, ahead=self._threads))
+        work = with_own(outlined, self._makers[name])
+        return list(in_order(work, self._kept[name], self._threads, ahead=self._threads))
 
 
 def build_databases(
@@ -253,17 +267,16 @@ def _look(
     aperture: Aperture, placed: Placed, intrinsics: Intrinsics, row: int, picture: UInt8[np.ndarray, "h w 3"]
 ) -> _Glance | None:
     """Crop one frame and describe the crop; None where the opening leaves the picture."""
-    pixels = placed.pixels[aperture.alpha > 0]
-    x0, y0 = (int(v) for v in np.floor(pixels.min(axis=0)) - CROP_MARGIN_PX)
-    x1, y1 = (int(v) for v in np.ceil(pixels.max(axis=0)) + CROP_MARGIN_PX)
+    left, top, right, bottom = _bounds(placed.pixels, aperture.alpha, 0.0)
+    x0, y0 = int(np.floor(left)) - CROP_MARGIN_PX, int(np.floor(top)) - CROP_MARGIN_PX
+    x1, y1 = int(np.ceil(right)) + CROP_MARGIN_PX, int(np.ceil(bottom)) + CROP_MARGIN_PX
     height, width = picture.shape[:2]
     if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
         return None
     # A crop that is a view would keep the whole picture in memory.
     crop = picture[y0:y1, x0:x1].copy()
-    solid = placed.pixels[aperture.alpha > 0.99]
-    (cx0, cy0), (cx1, cy1) = solid.min(axis=0).astype(int), solid.max(axis=0).astype(int) + 1
-    core = picture[cy0:cy1, cx0:cx1]
+    left, top, right, bottom = _bounds(placed.pixels, aperture.alpha, 0.99)
+    core = picture[int(top) : int(bottom) + 1, int(left) : int(right) + 1]
     gray = cv2.cvtColor(core, cv2.COLOR_RGB2GRAY)
     mouth = None
     if aperture.controls:
@@ -275,9 +288,21 @@ def _look(
         corner=(x0, y0),
         pattern=local_binary_patterns(core),
         thumbnail=thumbnail(core),
-        sharpness=float(cv2.Laplacian(gray, cv2.CV_32F).std()),
+        sharpness=float(cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_32F))[1][0, 0]),
         mouth=mouth,
+        outline=None,
     )
+
+
+@njit("UniTuple(f4, 4)(f4[:,::1], f4[::1], f8)", nogil=True, cache=True)
+def _bounds(pixels, alpha, above):
+    """Least x and y, greatest x and y of pixels (v, 2) whose alpha (v,) is above something."""
+    low_x, low_y, high_x, high_y = np.float32(1e9), np.float32(1e9), np.float32(-1e9), np.float32(-1e9)
+    for i in range(len(pixels)):
+        if alpha[i] > np.float32(above):
+            low_x, high_x = min(low_x, pixels[i, 0]), max(high_x, pixels[i, 0])
+            low_y, high_y = min(low_y, pixels[i, 1]), max(high_y, pixels[i, 1])
+    return low_x, low_y, high_x, high_y
 
 
 def _correct_rims(
@@ -317,11 +342,14 @@ def blur_of(sharpness: Float64[np.ndarray, " n"], openness: Float32[np.ndarray, 
     """How much less sharp each picture is than sharp ones of openings as wide, in octaves, at least 0."""
     count = len(sharpness)
     half = max(FEWEST_LIKE, round(LIKE_SHARE * count)) // 2
+    if not count:
+        return np.zeros(0, np.float32)
     order = np.argsort(openness, kind="stable")
-    usual = np.ones(count)
-    for place, entry in enumerate(order):
-        first = min(max(place - half, 0), max(count - 2 * half - 1, 0))
-        usual[entry] = np.quantile(sharpness[order[first : first + 2 * half + 1]], USUALLY_SHARP)
+    width = min(2 * half + 1, count)
+    like = np.lib.stride_tricks.sliding_window_view(sharpness[order], width)
+    blocks = [np.quantile(like[k : k + BLOCK], USUALLY_SHARP, axis=1) for k in range(0, len(like), BLOCK)]
+    usual = np.empty(count)
+    usual[order] = np.concatenate(blocks)[np.clip(np.arange(count) - half, 0, count - width)]
     return np.maximum(np.log2(usual / np.maximum(sharpness, 1e-3)), 0).astype(np.float32)
 
 

@@ -43,6 +43,7 @@ MOST = 4.0
 """Natural logarithm of the most that one pixel tells."""
 DARK = 12.0
 """Grey levels added before the logarithm, so that noise in the dark has no colour."""
+_LOGARITHM = np.log(np.arange(256, dtype=np.float32) + np.float32(DARK))
 BINS = (20, 14, 12)
 LOWEST = np.array([-2.4, -0.5, -0.4], np.float32)
 HIGHEST = np.array([1.2, 0.4, 0.4], np.float32)
@@ -158,8 +159,7 @@ def _features(
     picture: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "r c 2"], pixel: float
 ) -> Float32[np.ndarray, "r c 3"]:
     """Log brightness, redness and blueness at points; `pixel` is their spacing, for the blur against aliases."""
-    logarithm = np.log(picture.astype(np.float32) + np.float32(DARK))
-    logarithm = cv2.GaussianBlur(logarithm, (0, 0), float(np.clip(0.4 * pixel, 0.4, 2.0)))
+    logarithm = cv2.GaussianBlur(cv2.LUT(picture, _LOGARITHM), (0, 0), float(np.clip(0.4 * pixel, 0.4, 2.0)))
     spots = (points - 0.5).astype(np.float32)
     sampled = cv2.remap(logarithm, spots[..., 0], spots[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     red, green, blue = sampled[..., 0], sampled[..., 1], sampled[..., 2]
