@@ -311,7 +311,12 @@ class PersonAperture:
         """
         misfit = np.asarray(misfit, np.float32)
         inner = misfit if inner_misfit is None else np.asarray(inner_misfit, np.float32)
-        moved = self.aperture.spread[:, : len(misfit)] @ np.concatenate([misfit, inner - misfit], axis=1)
+        moved = np.zeros((len(self.aperture.spread), 4), np.float32)
+        spread = self.aperture.spread[:, : len(misfit)]
+        if inner is misfit:
+            np.matmul(spread, misfit, out=moved[:, :2])
+        else:
+            np.matmul(spread, np.concatenate([misfit, inner - misfit], axis=1), out=moved)
         coarse, placed = self._coarse(performance.expression), self._empty()
         camera, pose, operator = self.intrinsics, performance.camera_from_model, self.aperture.operator
         rotation, translation = np.asarray(pose.rotation, np.float32), np.asarray(pose.translation, np.float32)

@@ -82,7 +82,7 @@ def straighten(
     turn = np.array([along, [-along[1], along[0]]])
     share = np.linspace(ENDS, 1 - ENDS, COLUMNS)
     edges = [
-        _silhouette((placed.pixels[lip] - upper[0]) @ turn.T, share * width, sign)
+        _silhouette(placed.pixels, lip, upper[0], turn, share * width, sign)
         for lip, sign in ((aperture.upper_lip, 1), (aperture.lower_lip, -1))
     ]
     crossed = np.maximum(edges[0] - edges[1], 0) / 2
@@ -91,19 +91,16 @@ def straighten(
     margin = int(np.ceil((REACH_MM + LIP_MM[1]) / STEP_MM)) + 2
     top = float(edges[0].min()) - margin * step
     rows = int(np.ceil((edges[1].max() - top) / step)) + margin
-    heights = top + step * np.arange(rows)
-    points = upper[0] + (share * width)[None, :, None] * turn[0] + heights[:, None, None] * turn[1] - corner
-    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
-    if low.min() < 1 or high[0] > picture.shape[1] - 2 or high[1] > picture.shape[0] - 2:
+    spots = np.empty((2, rows, COLUMNS), np.float32)
+    low_x, low_y, high_x, high_y = _spread_spots(upper[0] - corner, turn, share * width, top, step, spots)
+    if min(low_x, low_y) < 1 or high_x > picture.shape[1] - 2 or high_y > picture.shape[0] - 2:
         return None
-    features = _features(picture, points, max(step, width / COLUMNS))
+    features = _features(picture, spots, max(step, width / COLUMNS))
     places = [np.clip((edge - top) / step, 0, rows - 1).astype(np.float32) for edge in edges]
     outside = _beyond(rows, *places)
     lip = (outside > LIP_MM[0]) & (outside < LIP_MM[1])
-    features -= np.median(features[lip], axis=0)
-    scaled = (features - LOWEST) / (HIGHEST - LOWEST) * np.array(BINS, np.float32)
-    index = np.clip(scaled.astype(np.int64), 0, np.array(BINS) - 1)
-    colour = ((index[..., 0] * BINS[1] + index[..., 1]) * BINS[2] + index[..., 2]).astype(np.uint16)
+    colour = np.empty((rows, COLUMNS), np.uint16)
+    _bin_colours(features, np.median(features[:, lip], axis=1), colour)
     return Straight(colour, *places, share, step, turn[1])
 
 
@@ -145,25 +142,66 @@ def rim_shifts(mouth: Straight, evidence: Float32[np.ndarray, " colours"], contr
     return (np.concatenate(moved)[:, None] * mouth.down).astype(np.float32)
 
 
-def _silhouette(lip: np.ndarray, along: np.ndarray, sign: int) -> np.ndarray:
-    """How far down a lip (points in the mouth's axes) reaches at places along: the lip turns inwards before its rim."""
-    column = np.round((lip[:, 0] - along[0]) / (along[1] - along[0])).astype(int)
-    inside = (column >= 0) & (column < len(along))
-    reach = np.full(len(along), -np.inf)
-    np.maximum.at(reach, column[inside], sign * lip[inside, 1])
+@njit("f8[::1](f4[:,::1], i4[::1], f8[::1], f8[:,::1], f8[::1], i8)", nogil=True, cache=True)
+def _silhouette(pixels, lip, origin, turn, along, sign):
+    """How far down a lip (numbers of pixels) reaches at places along: the lip turns inwards before its rim."""
+    count = len(along)
+    reach = np.full(count, -np.inf)
+    for i in lip:
+        x, y = pixels[i, 0] - origin[0], pixels[i, 1] - origin[1]
+        across, down = x * turn[0, 0] + y * turn[0, 1], x * turn[1, 0] + y * turn[1, 1]
+        column = int(np.round((across - along[0]) / (along[1] - along[0])))
+        if 0 <= column < count:
+            reach[column] = max(reach[column], sign * down)
     known = np.flatnonzero(np.isfinite(reach))
-    return sign * np.interp(np.arange(len(along)), known, reach[known])
+    return sign * np.interp(np.arange(count).astype(np.float64), known.astype(np.float64), reach[known])
+
+
+@njit("UniTuple(f8, 4)(f8[::1], f8[:,::1], f8[::1], f8, f8, f4[:,:,::1])", nogil=True, cache=True)
+def _spread_spots(origin, turn, along, top, step, out):
+    """Places in the picture, x and y as `cv2.remap` counts, of rows `step` apart at columns `along`; their bounds in pixels."""
+    low_x, low_y, high_x, high_y = np.inf, np.inf, -np.inf, -np.inf
+    for r in range(out.shape[1]):
+        down = top + step * r
+        for c in range(out.shape[2]):
+            x = origin[0] + along[c] * turn[0, 0] + down * turn[1, 0]
+            y = origin[1] + along[c] * turn[0, 1] + down * turn[1, 1]
+            low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
+            out[0, r, c], out[1, r, c] = x - 0.5, y - 0.5
+    return low_x, low_y, high_x, high_y
 
 
 def _features(
-    picture: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "r c 2"], pixel: float
-) -> Float32[np.ndarray, "r c 3"]:
-    """Log brightness, redness and blueness at points; `pixel` is their spacing, for the blur against aliases."""
+    picture: UInt8[np.ndarray, "h w 3"], spots: Float32[np.ndarray, "2 r c"], pixel: float
+) -> Float32[np.ndarray, "3 r c"]:
+    """Log brightness, redness and blueness at spots; `pixel` is their spacing, for the blur against aliases."""
     logarithm = cv2.GaussianBlur(cv2.LUT(picture, _LOGARITHM), (0, 0), float(np.clip(0.4 * pixel, 0.4, 2.0)))
-    spots = (points - 0.5).astype(np.float32)
-    sampled = cv2.remap(logarithm, spots[..., 0], spots[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    red, green, blue = sampled[..., 0], sampled[..., 1], sampled[..., 2]
-    return np.stack([(red + green + blue) / 3, red - green, blue - green], axis=2)
+    sampled = cv2.remap(logarithm, spots[0], spots[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    out = np.empty((3, *sampled.shape[:2]), np.float32)
+    _relate_colours(sampled, out)
+    return out
+
+
+@njit("void(f4[:,:,::1], f4[:,:,::1])", nogil=True, cache=True)
+def _relate_colours(logarithm, out):
+    """Logarithms of red, green and blue to brightness, redness and blueness."""
+    for r in range(out.shape[1]):
+        for c in range(out.shape[2]):
+            red, green, blue = logarithm[r, c, 0], logarithm[r, c, 1], logarithm[r, c, 2]
+            out[0, r, c] = (red + green + blue) / np.float32(3)
+            out[1, r, c], out[2, r, c] = red - green, blue - green
+
+
+@njit("void(f4[:,:,::1], f4[::1], u2[:,::1])", nogil=True, cache=True)
+def _bin_colours(features, middle, out):
+    """The bin of each place's colour (3, r, c), less `middle`."""
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            number = 0
+            for k in range(3):
+                share = (features[k, r, c] - middle[k] - LOWEST[k]) / (HIGHEST[k] - LOWEST[k])
+                number = number * BINS[k] + min(max(int(share * np.float32(BINS[k])), 0), BINS[k] - 1)
+            out[r, c] = number
 
 
 @njit("f4[::1](f4[:,::1], f4[::1], f4, i8, f4[::1])", nogil=True, cache=True)
