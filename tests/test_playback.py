@@ -320,6 +320,8 @@ def test_the_small_picture_does_not_see_the_mouth():
     assert (look_at(image, (60, 70, 100, 90))[0] == look_at(talking, (60, 70, 100, 90))[0]).all()
     assert (look_at(image, (0, 0, 10, 10))[0] != look_at(talking, (0, 0, 10, 10))[0]).any()
     assert look_at(cv2.GaussianBlur(image, (0, 0), 1), (0, 0, 1, 1))[1] < 0.5 * look_at(image, (0, 0, 1, 1))[1]
+    edges = cv2.Laplacian(cv2.extractChannel(image, 1), cv2.CV_16S).astype(np.float64)
+    assert look_at(image, (0, 0, 1, 1))[1] == pytest.approx((edges**2).mean(), rel=1e-12)
 
 
 class Ruler:

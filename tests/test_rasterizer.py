@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from f2fcam.face.camera import Intrinsics
 from f2fcam.render import bounding_region
-from f2fcam.render.cpu import CpuRasterizer
+from f2fcam.render.cpu import CpuRasterizer, VertexVisibility, vertex_visibility
 
 CAMERA = Intrinsics(focal=50.0, center_x=16.0, center_y=12.0, width=32, height=24)
 
@@ -165,6 +165,21 @@ def test_the_buffers_are_reused() -> None:
     first = rasterizer.rasterize(points, triangles, CAMERA)
     second = rasterizer.rasterize(points, triangles, CAMERA)
     assert np.shares_memory(first.depth, second.depth)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_vertices_are_seen_as_the_drawn_picture_shows_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = at_pixels(rng.uniform(-6, 38, (60, 2)).tolist(), rng.uniform(60, 140, 60).tolist())
+    triangles = rng.integers(0, 60, (80, 3)).astype(np.int32)
+    pixels = CAMERA.project(points).astype(np.float32)
+    wanted, found = np.empty(60, np.uint8), np.empty(60, np.uint8)
+    fragments = draw(points, triangles, region=bounding_region(pixels, CAMERA, 1))
+    vertex_visibility(fragments, points, pixels, wanted)
+    VertexVisibility(60)(points, triangles, CAMERA, found)
+    assert 0 < wanted.sum() < 60
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_bounding_region_stays_inside_the_picture() -> None:

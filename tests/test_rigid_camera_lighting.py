@@ -47,6 +47,15 @@ def test_transforms_form_a_group(a, b, shift):
     np.testing.assert_allclose(nudged.rotation, first.rotation, atol=1e-12)
 
 
+@given(vectors, vectors)
+def test_a_nudge_is_a_turn_and_mends_what_rounding_took(start, vector):
+    rotation = so3_exp(start)
+    rounded = RigidTransform(rotation.astype(np.float32), np.zeros(3)).nudged(vector, np.ones(3))
+    np.testing.assert_allclose(rounded.rotation, so3_exp(vector) @ rotation, atol=1e-6)
+    np.testing.assert_allclose(rounded.rotation @ rounded.rotation.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(rounded.translation, np.ones(3))
+
+
 @given(st.floats(0.25, 4.0))
 def test_scaling_the_picture_scales_the_projection(factor):
     camera = Intrinsics(900.0, 320.0, 240.0, 640, 480)
