@@ -342,24 +342,29 @@ class _Index:
 
 def _index_packets(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> _Index:
     """Read all packets without decoding them; a file that holds fewer than it declares is cut off."""
-    packets = [p for p in container.demux(stream) if p.size]
-    if stream.frames > len(packets) or any(p.is_corrupt for p in packets[-1:]):
+    count, corrupt = 0, False
+    shown: list[tuple[int | None, bool]] = []
+    for packet in container.demux(stream):  # kept, they would be the whole file in memory
+        if packet.size:
+            count, corrupt = count + 1, packet.is_corrupt
+            if not packet.is_discard:
+                shown.append((packet.pts, packet.is_keyframe))
+    if stream.frames > count or corrupt:
         raise InputError(
-            f"{path} is cut off: {len(packets)} of {stream.frames} pictures are there.",
+            f"{path} is cut off: {count} of {stream.frames} pictures are there.",
             hint="Copy or download the video again.",
         )
-    shown = [p for p in packets if not p.is_discard]
     if not shown:
         raise InputError(f"{path} has no picture.", hint=_NOT_A_VIDEO)
     declared = stream.average_rate or Fraction(25)
-    stamps = [p.pts for p in shown if p.pts is not None]
+    stamps = [pts for pts, _ in shown if pts is not None]
     if len(set(stamps)) < len(shown):
         times = np.round(np.arange(len(shown)) * (1e9 / float(declared))).astype(np.int64)
         return _Index(None, times, np.zeros(1, np.int64), declared, False, len(shown) / float(declared))
     pts = np.sort(np.array(stamps, np.int64))
     tick_ns = Fraction(stream.time_base or 1) * 10**9
     times = np.array([round((int(p) - int(pts[0])) * tick_ns) for p in pts], np.int64)
-    keys = np.searchsorted(pts, np.sort(np.array([p.pts for p in shown if p.is_keyframe], np.int64)))
+    keys = np.searchsorted(pts, np.sort(np.array([pts for pts, key in shown if key], np.int64)))
     rate, variable = _rate(times, declared)
     return _Index(pts, times, keys, rate, variable, float(times[-1]) / 1e9 + 1 / float(rate))
 
