@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 Message = dict[str, Any]
 
 LINE_LIMIT = LOG_LIMIT = 1 << 20
+ASK_EVERY_S = 0.01
+"""How often a forked process is asked whether it has ended, while somebody waits for it."""
 CHANNEL_VARIABLE = "F2FCAM_CHANNEL"
 
 
@@ -183,8 +185,13 @@ class Forked:
         return _end_in_words(self._process.exitcode)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for its end; False after `timeout_s`."""
-        self._process.join(timeout_s)
+        """Wait for its end; False after `timeout_s`.
+
+        Asked again and again: the pipe on which `join` waits is closed in the forked process, as all of its parent's are.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._process.exitcode is None and time.monotonic() < deadline:
+            time.sleep(min(ASK_EVERY_S, max(deadline - time.monotonic(), 0)))
         return self._process.exitcode is not None
 
     def close(self, *, stacks: bool = True) -> None:

@@ -253,6 +253,8 @@ class Engine:
                 if not self._running.is_set():
                     source.close()
                     self._running.wait()
+                    if self._stopped.is_set():  # a webcam would light up once more
+                        return
                     source, clock, frames = self._open_source(), Clock(), 0
                     continue
                 with self._stages.timed("capture"):

@@ -7,8 +7,13 @@ modules make no garbage to speak of, and looking for it takes a quarter of the t
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
+from typing import TypeVar
 
 from f2fcam.control import runtime_folder
+from f2fcam.errors import F2FError
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -16,7 +21,7 @@ def main() -> None:
     gc.disable()
     from f2fcam.source_process import start_tracker
 
-    tracker = start_tracker(runtime_folder() / "tracker.log")
+    tracker = _unless_refused(lambda: start_tracker(runtime_folder() / "tracker.log"))
 
     from f2fcam import engine
     from f2fcam.capture import open_source
@@ -26,9 +31,19 @@ def main() -> None:
     gc.enable()
 
     def pipeline(setup: engine.EngineSetup, size: tuple[int, int]) -> engine.Pipeline:
+        if isinstance(tracker, F2FError):
+            raise tracker
         return open_pipeline(setup.profile, setup.profiles, setup.source, size, tracker)
 
     engine.exit_now(engine.main(pipeline, open_source))
+
+
+def _unless_refused(start: Callable[[], T]) -> T | F2FError:
+    """What comes of `start`, or why not: the supervisor is told once it listens, which is later."""
+    try:
+        return start()
+    except F2FError as error:
+        return error
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Work that overlaps in threads, its results in order: the same whatever the number of threads and however they are timed.
 
 Decoders, encoders, the detector and our kernels let the interpreter go, so that threads fill the cores; they share the model,
-start at once, and an error or Ctrl-C ends them all.
+start at once, and after an error or Ctrl-C no more begins.
 """
 
 from __future__ import annotations

@@ -51,7 +51,10 @@ def find_profile(name: str, profiles: Path | None = None) -> Path:
         require_folder(profiles)
     for root in search_path(profiles):
         recover(root, name)
-        if (root / name).is_dir():
+        if (root / name / MANIFEST).is_file():
+            return root / name
+    for root in search_path(profiles):
+        if (root / name).is_dir():  # damaged: whoever opens it says how
             return root / name
     known = ", ".join(sorted({folder.name for root in search_path(profiles) for folder in _kept_in(root)})) or "none"
     raise ProfileError(

@@ -80,7 +80,7 @@ class SourceProcess:
         self._recalibrate = False
         try:
             answer = self._ask(request)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, TypeError) as error:  # the last one: our end was closed while we read
             self._child.wait(CLOSE_WITHIN_S)
             raise RuntimeError(f"the tracker ended ({self._child.ended() or 'it closed its end'})") from error
         if "error" in answer:
@@ -102,7 +102,8 @@ class SourceProcess:
         if not self._child.wait(CLOSE_WITHIN_S):
             log.warning("the tracker did not end by itself")
         self._child.close(stacks=False)
-        self._map.close()
+        with contextlib.suppress(BufferError):  # a picture is being laid out: its view goes with its thread
+            self._map.close()
         os.close(self._memory)
 
     def _ask(self, request: tuple) -> dict[str, Any]:

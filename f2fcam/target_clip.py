@@ -59,6 +59,8 @@ class TargetClip:
     def _picture(self, row: int) -> Rgb:
         """Of a row. All decoding is one thread's."""
         ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] != row:
+            ahead[1].cancel()
         future = ahead[1] if ahead is not None and ahead[0] == row else self._decoder.submit(self._decode, row)
         return future.result()
 

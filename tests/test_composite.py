@@ -84,6 +84,37 @@ def test_samples_beyond_the_picture_take_its_border() -> None:
     np.testing.assert_array_equal(run(frame, field)[10, 20], frame[10, -1])
 
 
+def test_fractions_at_the_pictures_border_are_sampled_like_inside() -> None:
+    """The same picture and field, once with room around: the border repeated gives what the copied window gives."""
+    frame, field = noise(4), replace(still_field(), region=(16, 12, 56, 40))
+    field.shift[..., 0], field.shift[..., 1] = 0.5, 0.25
+    roomy = np.pad(frame, ((8, 8), (8, 8), (0, 0)), mode="edge")
+    moved = replace(field, region=(24, 20, 64, 48))
+    np.testing.assert_array_equal(run(frame, field), run(roomy, moved)[8:-8, 8:-8])
+
+
+def test_a_place_that_is_no_number_is_not_read() -> None:
+    frame, field = noise(5), still_field()
+    field.shift[4:9, 7:30] = np.nan
+    sampled = (0.0, 0.0, SHAPE[1] - 1.0, SHAPE[0] - 1.0)
+    out, fragments = np.empty_like(frame), Fragments(
+        np.zeros(SHAPE, np.int32), np.full((*SHAPE, 3), 1 / 3, np.float32), np.ones(SHAPE, np.float32), REGION
+    )  # fmt: skip
+    texture, triangle = np.zeros((1, 4), np.float32), np.zeros((1, 3), np.int32)
+    composite(
+        frame,
+        replace(field, sampled=sampled),
+        fragments,
+        triangle,
+        texture,
+        np.zeros(3, np.float32),
+        (),
+        out,
+        Scratch(),
+    )
+    np.testing.assert_array_equal(out[22:, :], frame[22:, :])
+
+
 def test_gain_one_half_darkens_and_masked_pixels_do_not_change() -> None:
     frame, field = np.full((*SIZE, 3), 128, np.uint8), still_field()
     field.gain[:] = 0.75

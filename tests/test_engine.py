@@ -146,6 +146,24 @@ def test_pause_lets_the_source_go_and_resume_takes_it_again():
     assert not thread.is_alive() and opened[1].closed
 
 
+def test_stopping_while_paused_does_not_open_the_source_again():
+    opened: list[FakeSource] = []
+    published = threading.Semaphore(0)
+
+    def open_source() -> FakeSource:
+        opened.append(FakeSource(fps=500.0))
+        return opened[-1]
+
+    engine = Engine(open_source, FakePipeline(SETUP), lambda picture: published.release())
+    thread = run_in_thread(engine)
+    assert published.acquire(timeout=WAIT_S)
+    engine.pause()
+    wait_until(lambda: opened[0].closed)
+    engine.stop()
+    thread.join(WAIT_S)
+    assert not thread.is_alive() and len(opened) == 1
+
+
 def test_recalibration_happens_between_frames():
     pipeline = FakePipeline(SETUP)
     engine = Engine(lambda: FakeSource(fps=500.0), pipeline, lambda picture: None)

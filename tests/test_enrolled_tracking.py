@@ -16,7 +16,7 @@ from f2fcam.face.morphable import load_face_model
 from f2fcam.track.landmarks import Landmarks, MediaPipeDetector
 from f2fcam.track.person import estimate_person
 from f2fcam.track.scan import scan
-from f2fcam.track.tracker import Tracked
+from f2fcam.track.tracker import Tracked, _box, _glance
 from tests import enrolled
 
 
@@ -104,6 +104,27 @@ def apart_mm(ours: list[Tracked], theirs: list[Tracked]) -> np.ndarray:
         moved = (basis @ (one.fit.performance.expression - other.fit.performance.expression)).reshape(-1, 3)
         out.append(np.sqrt((moved**2).sum(axis=1).mean()))
     return np.array(out)
+
+
+def face_at(x: float, y: float) -> Landmarks:
+    """Landmarks all over a square of 40 pixels."""
+    xy = np.random.default_rng(1).uniform(-20, 20, (478, 2)) + np.array((x, y))
+    return Landmarks(xy.astype(np.float32), np.zeros(478, np.float32), np.ones(478, np.float32))
+
+
+@pytest.mark.parametrize(("x", "y"), [(60, 45), (4, 45), (60, 86), (118, 3)])
+def test_what_was_shown_before_does_not_count_beside_a_face_that_is_cut_off(x: float, y: float):
+    rgb = np.random.default_rng(2).integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    landmarks = face_at(x, y)
+    sighting, box = Sighting.of(rgb, landmarks), _box(rgb, landmarks.xy)
+    glances = [_glance(sighting.shown(np.full_like(rgb, grey)), box) for grey in (0, 255)]
+    np.testing.assert_array_equal(*glances)
+
+
+@pytest.mark.parametrize(("x", "y"), [(-200, 45), (60, -90), (500, 45), (60, 300)])
+def test_nothing_is_kept_of_a_face_outside_the_picture(x: float, y: float):
+    crop = Sighting.of(np.zeros((90, 120, 3), np.uint8), face_at(x, y)).crop
+    assert crop is not None and crop.rgb.size == 0
 
 
 def test_chunks_find_what_the_whole_finds(monkeypatch: pytest.MonkeyPatch):

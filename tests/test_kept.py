@@ -31,6 +31,20 @@ def test_made_once_for_the_same_arrays(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list(tmp_path.iterdir())) == 3  # nothing partial
 
 
+@pytest.mark.parametrize("place", [0, 40, -40, -1])
+def test_one_wrong_bit_is_found(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    maker = Maker()
+    for _ in range(2):
+        kept_array("six", [], maker.array)
+        (file,) = tmp_path.iterdir()
+        content = bytearray(file.read_bytes())
+        content[place] ^= 4
+        file.write_bytes(content)
+    assert kept_array("six", [], maker.array).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert maker.calls == 3
+
+
 def test_a_damaged_file_and_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     maker = Maker()

@@ -139,6 +139,12 @@ def test_search_order(root: Path):
     assert profile_search.find_profile("alice") == profile_search.user_profiles() / "alice"
 
 
+def test_an_empty_folder_does_not_hide_a_profile(root: Path):
+    make_profile(profile_search.user_profiles())
+    (root / "alice").mkdir(parents=True)
+    assert profile_search.find_profile("alice", root) == profile_search.user_profiles() / "alice"
+
+
 def test_failed_enrolment_leaves_the_old_profile(root: Path):
     old = make_profile(root)
     with pytest.raises(RuntimeError), store.ProfileDraft(root, "alice") as draft:

@@ -119,6 +119,26 @@ def test_the_tracker_is_forked_and_keeps_nothing_of_the_engines(tmp_path: Path):
     assert ended == "exit code 0"
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
+def test_a_forked_process_that_hangs_is_not_waited_for(tmp_path: Path):
+    code = """
+import sys, time
+from pathlib import Path
+from f2fcam.channel import Forked
+
+child = Forked(lambda: time.sleep(600), (), Path(sys.argv[1]))
+begun = time.monotonic()
+assert not child.wait(0.2)
+child.close()
+assert time.monotonic() - begun < 60, "waited for it"
+print(child.ended())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "child.log")], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "killed by SIGKILL"), done.stderr
+
+
 def test_memory_of_a_family_counts_shared_pages_once():
     if not Path("/proc/self/smaps_rollup").exists():
         pytest.skip("the system does not tell")

@@ -122,14 +122,14 @@ def _window_of(
 ) -> tuple[UInt8[np.ndarray, "h w 3"], int, int]:
     """A picture that may be read all over the window, and which of the frame's pixels is its first.
 
-    The frame itself where the window lies well inside; else a copy that repeats the border, with a row to spare below.
+    The frame itself where the window lies well inside; else a copy that repeats the border, with a row and a column to spare.
     """
     height, width = frame.shape[:2]
     if left >= 0 and top >= 0 and right < width and bottom < height:
         return frame, 0, 0
-    inside = frame[max(top, 0) : min(bottom + 1, height), max(left, 0) : min(right, width)]
-    copy = scratch.take("window", (bottom - top + 1, right - left, 3), np.uint8)
-    over = max(-top, 0), max(bottom + 1 - height, 0), max(-left, 0), max(right - width, 0)
+    inside = frame[max(top, 0) : min(bottom + 1, height), max(left, 0) : min(right + 1, width)]
+    copy = scratch.take("window", (bottom - top + 1, right - left + 1, 3), np.uint8)
+    over = max(-top, 0), max(bottom + 1 - height, 0), max(-left, 0), max(right + 1 - width, 0)
     cv2.copyMakeBorder(inside, *over, cv2.BORDER_REPLICATE, dst=copy)
     return copy, left, top
 
@@ -197,8 +197,7 @@ def _sample(
     """Per pixel: the field between its cells -> bicubic sample -> gain -> texture -> cavity; and which pixels change."""
     offset, zero, two = np.float32(255 * ENCODED_OFFSET), np.float32(0), np.intp(2)
     row_size, phases = np.intp(3 * source.shape[1]), np.float32(PHASES)
-    lowest, limit_x = phases, phases * np.float32(source.shape[1] - 4)
-    limit_y = phases * np.float32(source.shape[0] - 4)
+    lowest, limit_x, limit_y = PHASES, PHASES * (source.shape[1] - 4), PHASES * (source.shape[0] - 4)
     high, wide = cells.shape
     per_pixel, scale = np.float32(1) / np.float32(stride), np.float32(stride) * phases
     sums, line, laid_out = np.empty(4, np.float32), lines[2], -1
@@ -229,8 +228,9 @@ def _sample(
                 mask[y, x] = 0
                 continue
             mask[y, x] = 255
-            sx = np.intp(np.int32(min(max(across_at[x] + lane(cell, SHIFT_X), lowest), limit_x)))
-            sy = np.intp(np.int32(min(max(down_at + lane(cell, SHIFT_Y), lowest), limit_y)))
+            # bounded as whole numbers, so that no place, not even one that is no number, is read outside
+            sx = min(max(np.intp(np.int32(across_at[x] + lane(cell, SHIFT_X))), lowest), limit_x)
+            sy = min(max(np.intp(np.int32(down_at + lane(cell, SHIFT_Y))), lowest), limit_y)
             first = ((sy >> PHASE_BITS) - 1) * row_size + 3 * ((sx >> PHASE_BITS) - 1)
             shown = bicubic(source, first, row_size, kernel, across, sy & (PHASES - 1), sx & (PHASES - 1))
             shown = relit(shown, low4(cell), offset)

@@ -82,7 +82,7 @@ class Field:
         opening: 1 + index of the aperture through which no surface is seen, else 0.
         mask: 255 where the output may differ from the target frame.
         region: in cells. stride: pixels of the picture per cell, across and down.
-        sampled: box of the places within the region that masked cells sample: low x, low y, high x, high y.
+        sampled: box of the masked cells and of the places within the region that they sample: low x, low y, high x, high y.
     """
 
     shift: Float32[np.ndarray, "h w 2"]
@@ -311,7 +311,7 @@ def _fill_opening(number, is_mouth, lower_x, lower_y, x0, y0, x1, y1, shift, cav
 def _join(membrane, cell, soft, face, shift, gain, confidence, cavity, mask):
     """Blend the exact displacement into the membrane's along the outline, and say which pixels are touched.
 
-    Returns the box of the places that these sample: low x, low y, high x, high y; low > high if there are none.
+    Returns the box of these and of the places that they sample: low x, low y, high x, high y; low > high if there are none.
     """
     low_x, low_y, high_x, high_y = np.float32(1e9), np.float32(1e9), np.float32(-1e9), np.float32(-1e9)
     rows, columns = membrane.shape[:2]
@@ -346,8 +346,8 @@ def _join(membrane, cell, soft, face, shift, gain, confidence, cavity, mask):
             if moved or changed or cavity[y, x] > 0:
                 mask[y, x] = 255
                 at_x, at_y = np.float32(x) + dx, np.float32(y) + dy
-                low_x, high_x = min(low_x, at_x), max(high_x, at_x)
-                low_y, high_y = min(low_y, at_y), max(high_y, at_y)
+                low_x, high_x = min(low_x, at_x, np.float32(x)), max(high_x, at_x, np.float32(x))
+                low_y, high_y = min(low_y, at_y, np.float32(y)), max(high_y, at_y, np.float32(y))
             else:
                 mask[y, x] = 0
     return low_x, low_y, high_x, high_y

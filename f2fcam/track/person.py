@@ -49,7 +49,7 @@ class Observation:
         low, high = landmarks.xy[:468].min(axis=0), landmarks.xy[:468].max(axis=0)
         margin = 0.35 * (high - low).max()
         x0, y0 = (int(v) for v in np.maximum(low - margin, 0))
-        x1, y1 = int(high[0] + margin), int(high[1] + margin)
+        x1, y1 = max(int(high[0] + margin), x0), max(int(high[1] + margin), y0)
         return cls(rgb[y0:y1, x0:x1].copy(), (x0, y0), landmarks, index)
 
     def shifted(self) -> Landmarks:

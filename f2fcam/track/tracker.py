@@ -160,17 +160,19 @@ def _calm(recent: Recent | None, rgb: UInt8[np.ndarray, "h w 3"], landmarks: Lan
 
 
 def _box(rgb: UInt8[np.ndarray, "h w 3"], xy: Float[np.ndarray, "478 2"]) -> tuple[int, int, int]:
-    """A square around the face, as far as the picture reaches."""
+    """A square around the face, which may reach out of the picture."""
     low, high = xy[:468].min(axis=0), xy[:468].max(axis=0)
-    height, width = rgb.shape[:2]
-    side = int(min((high - low).max(), height, width))
+    side = max(int(min((high - low).max(), *rgb.shape[:2])), 1)
     x, y = ((low + high - side) / 2).astype(int)
-    return int(np.clip(x, 0, width - side)), int(np.clip(y, 0, height - side)), side
+    return int(x), int(y), side
 
 
 def _glance(rgb: UInt8[np.ndarray, "h w 3"], box: tuple[int, int, int]) -> Float32[np.ndarray, "64 64"]:
-    x, y, side = box
-    small = cv2.resize(rgb[y : y + side, x : x + side], (GLANCE, GLANCE), interpolation=cv2.INTER_AREA)
+    """What the box shows, as far as the picture reaches; a pixel of its border where the box lies outside."""
+    (height, width), (x, y, side) = rgb.shape[:2], box
+    x0, y0 = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
+    x1, y1 = min(max(x + side, x0 + 1), width), min(max(y + side, y0 + 1), height)
+    small = cv2.resize(rgb[y0:y1, x0:x1], (GLANCE, GLANCE), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32).mean(axis=2)
 
 
