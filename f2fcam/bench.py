@@ -39,6 +39,8 @@ MAIN_SIZE = (1280, 720)
 """At which one core, a busy core, memory, enrolment and scaling are measured, if it is among the sizes."""
 THROUGHPUT_FPS, LATENCY_FPS = 60.0, 30.0
 """Rates of the source from which frames per second and latency are taken."""
+ADAPTING_S = 6.0
+"""What an adaptive pass has more before anything counts: a level takes ten pictures to be found too slow."""
 CORES = 2
 """As many as a measurement may use, unless it says otherwise."""
 
@@ -160,7 +162,7 @@ class _Bench:
         name, effort = f"{size[0]}x{size[1]}", self._effort
         face_px = self._prepare(size)
         more = main and effort.cores and len(allowed_cores()) >= CORES
-        report, steps = self._progress.stage(f"Measuring at {name}"), 5 if more else 3
+        report, steps = self._progress.stage(f"Measuring at {name}"), 6 if more else 3
         serial = self._run(
             "serial", self._job(size, count=effort.serial_pictures, allocated=effort.allocated), self._cores
         )
@@ -188,9 +190,16 @@ class _Bench:
                 )
             report(4, steps)
             with busy(allowed_cores()[0]):
-                crowded = {key: self._live(size, f"busy core, {key}", fps) for key, fps in (("60", 60.0), ("30", 30.0))}
-            entry["busy_core"] = {key: _without_rows(one) for key, one in crowded.items()}
-            report(5, steps)
+                for number, adapt in enumerate((False, True)):
+                    which = "busy core, adaptive" if adapt else "busy core"
+                    crowded = {
+                        key: self._live(size, f"{which}, {key}", fps, adapt=adapt)
+                        for key, fps in (("60", THROUGHPUT_FPS), ("30", LATENCY_FPS))
+                    }
+                    entry["busy_core_adaptive" if adapt else "busy_core"] = {
+                        key: _without_rows(one) for key, one in crowded.items()
+                    }
+                    report(5 + number, steps)
         return entry
 
     def beside(self, size: tuple[int, int]) -> dict[str, Any]:
@@ -247,9 +256,13 @@ class _Bench:
         fps: float,
         *,
         cores: list[int] | None = None,
+        adapt: bool = False,
     ) -> dict[str, Any]:
         effort = self._effort
-        job = self._job(size, fps=fps, seconds=effort.live_s, settling_s=effort.settling_s)
+        job = self._job(
+            size, fps=fps, seconds=effort.live_s, adapt=adapt,
+            settling_s=effort.settling_s + (ADAPTING_S if adapt else 0.0),
+        )  # fmt: skip
         outcome = self._run("live", job, cores or self._cores)
         self.rows.append((f"{size[0]}x{size[1]}", which, fps, outcome["rows"]))
         return outcome

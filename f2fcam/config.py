@@ -25,6 +25,7 @@ else:
 MAX_SIDE = 4096
 """Pixels; no camera application takes more."""
 FPS_RANGE = (1.0, 120.0)
+QUALITIES = ("auto", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class StartConfig:
         size: width and height of the output in pixels.
         fps: output rate.
         duration_s: stop after so long; `None`: run until told to stop.
+        quality: `auto` lowers it where the machine is too slow for the rate; `full` never.
     """
 
     profile: str
@@ -48,9 +50,12 @@ class StartConfig:
     size: tuple[int, int] = (1280, 720)
     fps: float = 30.0
     duration_s: float | None = None
+    quality: str = "auto"
 
     def __post_init__(self) -> None:
         checked_size(self.size)
+        if self.quality not in QUALITIES:
+            raise ConfigError(f"There is no quality {self.quality!r}.", hint="Give --quality auto or --quality full.")
         if not FPS_RANGE[0] <= self.fps <= FPS_RANGE[1]:
             raise ConfigError(f"{self.fps:g} frames a second are out of range.", hint="Give --fps 30, for example.")
         if self.duration_s is not None and not 0 < self.duration_s < math.inf:
@@ -67,6 +72,7 @@ class StartDefaults:
     sink: str = "auto"
     size: str = "1280x720"
     fps: float = 30.0
+    quality: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ def load_config(path: Path | None = None) -> Config:
         table = read_toml(file)
         start = _filled(StartDefaults, table.pop("start", {}), "start.")
         config = dataclasses.replace(_filled(Config, table, ""), start=start)
-        StartConfig("check", size=parse_size(start.size), fps=start.fps)
+        StartConfig("check", size=parse_size(start.size), fps=start.fps, quality=start.quality)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error.message}", hint=f"Mend or remove {file}.") from error
     return config

@@ -25,6 +25,7 @@ from jaxtyping import UInt8
 from f2fcam.capture import FrameSource
 from f2fcam.channel import Channel, Message, die_with_parent, from_parent
 from f2fcam.control import error_message
+from f2fcam.deadline import FULL, PINNED, Deadline, Levels, Quality
 from f2fcam.errors import F2FError, InputError
 from f2fcam.frame import Frame, i420_from_rgb
 from f2fcam.latest import SLOTS, Closed, Latest
@@ -65,14 +66,19 @@ class Output(Protocol):
 
 
 class Pipeline(Protocol):
-    """Reenactment in three stages, each called from one thread only.
+    """Reenactment in three stages, each called from one thread only, at the quality that `track` was told.
 
     What `track` and `retouch` return is its own: neither the frame's pixels (reused for later frames) nor buffers that the
     next call writes to. `report` is what `status` shows (`faces`, `neutral`, ...), from any thread.
     """
 
-    def track(self, frame: Frame) -> Any:
-        """The actor's performance in `frame`."""
+    @property
+    def levels(self) -> Levels:
+        """What the qualities mean that it is made for."""
+        ...
+
+    def track(self, frame: Frame, quality: Quality = FULL) -> Any:
+        """The actor's performance in `frame`, which knows its quality."""
         ...
 
     def retouch(self, tracked: Any) -> Any:
@@ -104,6 +110,8 @@ class EngineSetup:
         profiles: folder of profiles, or None for the usual places.
         every_frame: drop nothing and keep no pace: for files.
         loop: play a file over and over.
+        quality: `auto` spends on a picture what its time allows (`f2fcam.deadline`), `full` always everything; so does
+            `every_frame`.
     """
 
     profile: str
@@ -113,6 +121,12 @@ class EngineSetup:
     profiles: str | None = None
     every_frame: bool = False
     loop: bool = True
+    quality: str = "auto"
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the quality gives way to the pace."""
+        return self.quality == "auto" and not self.every_frame
 
 
 @dataclass(slots=True)
@@ -123,6 +137,7 @@ class FrameSlot:
     index: int = 0
     timestamp_ns: int = 0
     captured_ns: int = 0
+    quality: Quality = FULL
 
     def fill(self, frame: Frame, timestamp_ns: int, captured_ns: int) -> None:
         """Copy a picture: the source may use its own buffer again."""
@@ -138,6 +153,7 @@ class ValueSlot:
 
     value: Any = None
     captured_ns: int = 0
+    quality: Quality = FULL
 
     def fill(self, value: Any, captured_ns: int) -> None:
         """Keep what a stage returned, which is its own."""
@@ -152,6 +168,7 @@ class Picture:
     status: str = ""
     source_index: int = 0
     captured_ns: int = 0
+    quality: Quality = FULL
 
     def fill(self, output: Output, captured_ns: int) -> None:
         """Copy an output: the pipeline makes the next one in the same memory."""
@@ -164,7 +181,8 @@ class Picture:
 class Engine:
     """The five stage threads over one source and one pipeline.
 
-    `publish` takes each finished picture, which is valid until it returns.
+    `publish` takes each finished picture, which is valid until it returns. `deadline` chooses each picture's quality; without
+    one all are at full. `clock` times the stages, in seconds.
     """
 
     def __init__(
@@ -176,7 +194,10 @@ class Engine:
         every_frame: bool = False,
         loop: bool = True,
         stopped: threading.Event | None = None,
+        deadline: Deadline | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._deadline, self._clock = deadline, clock
         self._open_source, self._pipeline, self._give_out = open_source, pipeline, publish
         self._every_frame, self._loop = every_frame, loop
         self._frames = Latest(FrameSlot() for _ in range(SLOTS))
@@ -234,6 +255,7 @@ class Engine:
             "drops": {stage: edge.dropped for stage, edge in zip(STAGES, self._edges, strict=False)},
             "busy": {"stage": stage, "seconds": round(seconds, 2)},
             "tracking": self._status,
+            "quality": PINNED if self._deadline is None else self._deadline.report(),
             **self._pipeline.report(),
         }
 
@@ -281,6 +303,8 @@ class Engine:
             wait_s = clock.wait_s(timestamp_ns, time.monotonic())
             if wait_s > 0 and self._stopped.wait(wait_s):
                 return
+        if self._deadline is not None:
+            self._deadline.arrived(timestamp_ns)
         now_ns = time.monotonic_ns()
         by_driver = live and 0 <= now_ns - frame.timestamp_ns < OLDEST_CAPTURE_NS
         slot = self._frames.borrow()
@@ -294,7 +318,8 @@ class Engine:
         if self._recalibrate.is_set():
             self._recalibrate.clear()
             self._pipeline.recalibrate()
-        return self._pipeline.track(Frame(slot.pixels, slot.index, slot.timestamp_ns))
+        slot.quality = FULL if self._deadline is None else self._deadline.quality
+        return self._pipeline.track(Frame(slot.pixels, slot.index, slot.timestamp_ns), slot.quality)
 
     def _retouch(self) -> None:
         self._work("retouch", self._tracked, lambda slot: self._pipeline.retouch(slot.value), self._retouched)
@@ -315,10 +340,15 @@ class Engine:
                 after.wait_taken()
                 slot = before.take()
                 assert slot is not None
+                start = self._clock()
                 with self._stages.timed(stage):
                     made = work(slot)
+                if self._deadline is not None:
+                    now = self._clock()
+                    self._deadline.took(stage, now - start, slot.quality, now)
                 out = after.borrow()
                 out.fill(made, slot.captured_ns)
+                out.quality = slot.quality
                 before.give_back(slot)
                 (after.hand_over if self._every_frame else after.put)(out)
         finally:
@@ -429,6 +459,7 @@ def _work(
         every_frame=setup.every_frame,
         loop=setup.loop,
         stopped=publish.stopped,
+        deadline=Deadline(pipeline.levels, setup.fps) if setup.adapts else None,
     )
 
     def obey() -> None:

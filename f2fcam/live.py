@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from f2fcam.deadline import FULL, Levels, Quality
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.frame import Frame
 from f2fcam.mouth.retouch import RetouchState
@@ -20,6 +21,7 @@ from f2fcam.render.shade import Appearance, LightState
 from f2fcam.source_process import SourceProcess
 from f2fcam.source_side import Casting, Source, Tracked
 from f2fcam.target_clip import TargetClip, TargetFrames, playback_of
+from f2fcam.track import effort
 
 
 class LivePipeline:
@@ -42,9 +44,14 @@ class LivePipeline:
         self._openings, self._light = RetouchState(), LightState()
         self._first_ns: int | None = None
 
-    def track(self, frame: Frame) -> Tracked:
+    @property
+    def levels(self) -> Levels:
+        """Of both sides, for this target."""
+        return Levels(effort.WORDS, tuple(detail.words for detail in self._render.details))
+
+    def track(self, frame: Frame, quality: Quality = FULL) -> Tracked:
         """The actor's performance, in the target's terms."""
-        return self._source.track(frame)
+        return self._source.track(frame, quality)
 
     def retouch(self, tracked: Tracked) -> Retouched:
         """The target's next frame, with the mouth and eyes of that performance."""
@@ -55,7 +62,9 @@ class LivePipeline:
         )
         target = self._clip.frame(row)
         self._clip.expect(self._playback.expected())
-        self._openings, retouched = retouch(self._openings, acted, target, self._render, tracked.timings)
+        self._openings, retouched = retouch(
+            self._openings, acted, target, self._render, tracked.timings, tracked.quality.picture
+        )
         return retouched
 
     def render(self, retouched: Retouched) -> Output:

@@ -12,12 +12,14 @@ and an expression, nothing else.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from f2fcam.face.morphable import FaceModel
+from f2fcam.face.state import Person
 from f2fcam.frame import Frame
 from f2fcam.mouth.aperture import APERTURES, ApertureName
 from f2fcam.mouth.database import ApertureDatabase
@@ -27,6 +29,7 @@ from f2fcam.render import Rasterizer
 from f2fcam.render import view as rendering
 from f2fcam.render.complexion import Complexion
 from f2fcam.render.composite import Patch
+from f2fcam.render.detail import DETAILS, Detail, details, enlarged_into, reduced_picture
 from f2fcam.render.shade import Appearance, LightState
 from f2fcam.render.view import TargetView
 from f2fcam.track.actor import Acted, ActorState, ActorWorkspace, Status, act
@@ -101,10 +104,34 @@ class RenderWorkspace:
     ) -> None:
         self.memory = rendering.Workspace(model, rasterizer)
         self.appearance: Appearance = appearance
+        self._person = profile.person
         self.complexion = complexion_of(profile)
         databases = aperture_databases(profile)
         self.retoucher = Retoucher(model, profile.person, databases) if databases else None
         self.shortfall = fit_shortfall(model)
+        boxes = profile.frames.boxes
+        self.details = details(float(np.median(boxes[:, 3] - boxes[:, 1])) if len(boxes) else 0.0)
+        self._reduced: dict[Fraction, tuple[Person, Retoucher | None]] = {}
+        self._small: tuple[int, Fraction, TargetView] | None = None
+
+    def retoucher_at(self, scale: Fraction) -> Retoucher | None:
+        """For pictures of that part of the size."""
+        return self.retoucher if scale == 1 else self._at(scale)[1]
+
+    def view_at(self, target: TargetFrame, scale: Fraction) -> TargetView:
+        """The frame at that part of its size; a frame is often shown twice."""
+        if scale == 1:
+            return target.view
+        if self._small is None or self._small[:2] != (target.row, scale):
+            view = replace(target.view, rgb=reduced_picture(target.view.rgb, scale), person=self._at(scale)[0])
+            self._small = target.row, scale, view
+        return self._small[2]
+
+    def _at(self, scale: Fraction) -> tuple[Person, Retoucher | None]:
+        if scale not in self._reduced:
+            person = replace(self._person, intrinsics=self._person.intrinsics.scaled(float(scale)))
+            self._reduced[scale] = person, self.retoucher.reduced(scale) if self.retoucher else None
+        return self._reduced[scale]
 
     def mask(self, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
         """A blank mask."""
@@ -164,6 +191,7 @@ class Retouched:
         expression: what the target shows; None: its frame stays untouched.
         tint: how its skin's colours change (`Complexion.log_gain`). patches: mouth and eyes.
         timings: milliseconds per stage so far.
+        detail: how finely it is made. view: the target's frame as it is drawn on, smaller at a lower level.
     """
 
     acted: Acted
@@ -172,6 +200,8 @@ class Retouched:
     tint: Float32[np.ndarray, "m 3"] | None
     patches: tuple[Patch, ...]
     timings: dict[str, float]
+    detail: Detail
+    view: TargetView
 
     @property
     def time_s(self) -> float:
@@ -198,23 +228,26 @@ def retouch(
     target: TargetFrame,
     workspace: RenderWorkspace,
     timings: dict[str, float] | None = None,
+    level: int = 0,
 ) -> tuple[RetouchState, Retouched]:
-    """The expression that the target's frame is to show, with its mouth and eyes."""
+    """The expression that the target's frame is to show, with its mouth and eyes, at a level of `workspace.details`."""
     start = time.perf_counter()
     times = dict(timings or {}) | {"mouth": 0.0}
     if acted.expression is None or acted.strength < LEAST_STRENGTH or not target.usable:
-        return state, Retouched(acted, target, None, None, (), times)
+        return state, Retouched(acted, target, None, None, (), times, DETAILS[0], target.view)
     own = target.view.performance.expression
     change = np.float32(acted.strength) * (acted.expression - own)
     expression = own + change + workspace.shortfall @ change
     tint, patches = None, ()
     if workspace.complexion is not None:
         tint = workspace.complexion.log_gain(target.row, own, expression, workspace.memory.motion(own, expression))
-    if workspace.retoucher is not None:
-        displayed = Displayed(target.row, target.view.rgb, target.view.performance, tint)
-        state, patches = workspace.retoucher.retouch(state, displayed, expression, acted.timestamp_ns * 1e-9)
+    detail = workspace.details[level]
+    view, retoucher = workspace.view_at(target, detail.scale), workspace.retoucher_at(detail.scale)
+    if retoucher is not None:
+        displayed = Displayed(target.row, view.rgb, view.performance, tint)
+        state, patches = retoucher.retouch(state, displayed, expression, acted.timestamp_ns * 1e-9, detail.fade)
     times["mouth"] = (time.perf_counter() - start) * 1e3
-    return state, Retouched(acted, target, expression, tint, patches, times)
+    return state, Retouched(acted, target, expression, tint, patches, times, detail, view)
 
 
 def draw(state: LightState, retouched: Retouched, workspace: RenderWorkspace) -> tuple[LightState, Output]:
@@ -227,13 +260,18 @@ def draw(state: LightState, retouched: Retouched, workspace: RenderWorkspace) ->
     else:
         share = state.share(target.row, retouched.time_s)
         rendered = rendering.render_frame(
-            target.view, expression, workspace.memory, retouched.patches, workspace.appearance, state.gain, share,
+            retouched.view, expression, workspace.memory, retouched.patches, workspace.appearance, state.gain, share,
             retouched.tint,
         )  # fmt: skip
         state = LightState(rendered.light, target.row, retouched.time_s)
         x0, y0, x1, y1 = rendered.region
-        mask[y0:y1, x0:x1] = rendered.mask
-        rgb = rendered.rgb
+        if retouched.detail.scale == 1:
+            mask[y0:y1, x0:x1] = rendered.mask
+            rgb = rendered.rgb
+        else:
+            rgb = workspace.memory.scratch.take("enlarged", target.view.rgb.shape, np.uint8)
+            np.copyto(rgb, target.view.rgb)
+            enlarged_into(rendered.rgb, rendered.region, rendered.mask, retouched.detail.scale, rgb, mask)
     times = retouched.timings | {"render": (time.perf_counter() - start) * 1e3}
     status: Status = acted.status if target.usable else "idle"
     return state, Output(rgb, mask, status, acted.index, target.index, acted.timestamp_ns, expression, times)

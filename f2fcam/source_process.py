@@ -23,6 +23,7 @@ import numpy as np
 
 from f2fcam.channel import Child, Forked, die_with_parent, from_parent
 from f2fcam.control import error_from, error_message
+from f2fcam.deadline import FULL, Quality
 from f2fcam.errors import F2FError
 from f2fcam.face.morphable import load_face_model
 from f2fcam.frame import Frame
@@ -73,10 +74,10 @@ class SourceProcess:
         """The tracker's process number."""
         return self._child.pid
 
-    def track(self, frame: Frame) -> Tracked:
+    def track(self, frame: Frame, quality: Quality = FULL) -> Tracked:
         """The actor's performance in `frame`; F2FError as the tracker raised it, RuntimeError when it has ended."""
         self._lay_out(frame.rgb)
-        request = frame.rgb.shape, frame.index, frame.timestamp_ns, self._recalibrate
+        request = frame.rgb.shape, frame.index, frame.timestamp_ns, self._recalibrate, quality
         self._recalibrate = False
         try:
             answer = self._ask(request)
@@ -173,7 +174,7 @@ def _serve(connection: Connection, memory: int) -> None:
     mapped = mmap.mmap(memory, mmap.PAGESIZE)
     try:
         while True:
-            shape, index, timestamp_ns, again = connection.recv()
+            shape, index, timestamp_ns, again, quality = connection.recv()
             size = int(np.prod(shape))
             if size > len(mapped):
                 mapped.close()
@@ -181,7 +182,7 @@ def _serve(connection: Connection, memory: int) -> None:
             if again:
                 side.recalibrate()
             rgb = np.frombuffer(mapped, np.uint8, size).reshape(shape)
-            tracked = side.track(Frame(rgb, index, timestamp_ns))
+            tracked = side.track(Frame(rgb, index, timestamp_ns), quality)
             del rgb  # or the map cannot grow
             connection.send({"tracked": _to_send(tracked), "report": side.report()})
     finally:

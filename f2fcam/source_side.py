@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from jaxtyping import Float32
 
+from f2fcam.deadline import FULL, Quality
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """What goes on to the target's side; owns its arrays."""
+    """What goes on to the target's side, which spends what `quality` says; owns its arrays."""
 
     acted: Acted
     timings: dict[str, float]
+    quality: Quality = FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Casting:
 class Source(Protocol):
     """Performances from source pictures, here or in a process of its own."""
 
-    def track(self, frame: Frame) -> Tracked:
+    def track(self, frame: Frame, quality: Quality = FULL) -> Tracked:
         """The actor's performance in `frame`, whose pixels are not kept."""
         ...
 
@@ -93,16 +95,16 @@ class SourceSide:
         if casting.size is not None:
             self._begin(casting.size)
 
-    def track(self, frame: Frame) -> Tracked:
+    def track(self, frame: Frame, quality: Quality = FULL) -> Tracked:
         """The actor's performance, in the target's terms."""
         workspace = self._workspace
         if workspace is None or (self._state.last_ns is None and frame.size != self._size):
             workspace = self._begin(frame.size)
-        self._state, acted, timings = act(self._state, frame, workspace)
+        self._state, acted, timings = act(self._state, frame, workspace, quality.tracking)
         fit, landmarks = acted.tracked.fit, self._detector.last
         if self._learner is not None and acted.status == "tracked" and fit is not None and landmarks is not None:
             self._learner.watch(frame, landmarks, fit.performance.expression)
-        return Tracked(acted, timings)
+        return Tracked(acted, timings, quality)
 
     def recalibrate(self) -> None:
         """Take the actor's relaxed face anew."""

@@ -242,6 +242,7 @@ class Supervisor:
             "source": config.source,
             "size": (self._width, self._height),
             "fps": config.fps,
+            "quality": config.quality,
             "every_frame": self._every_frame,
             "loop": not (self._every_frame or (self._sink is not None and self._sink.keeps_time)),
         }

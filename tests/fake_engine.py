@@ -17,6 +17,7 @@ import numpy as np
 
 from f2fcam import engine
 from f2fcam.capture import SourceInfo
+from f2fcam.deadline import FULL, Levels, Quality
 from f2fcam.errors import DeviceError, ProfileError
 from f2fcam.frame import Frame
 
@@ -84,8 +85,9 @@ class FakePipeline:
 
     def __init__(self, setup: engine.EngineSetup) -> None:
         self._setup, self.recalibrated, self.closed = setup, 0, False
+        self.levels = Levels(("full", "less"), ("full", "less", "least"))
 
-    def track(self, frame: Frame) -> int:
+    def track(self, frame: Frame, quality: Quality = FULL) -> int:
         assert frame.rgb.min() == frame.rgb.max() == ACTOR_GREY
         return frame.index
 

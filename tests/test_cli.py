@@ -141,15 +141,29 @@ def test_start_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     line = ["start", "--profile", "alice", "--profiles", str(tmp_path), "--foreground"]
     assert (
         cli.run(
-            [*line, "--source", "synthetic", "--sink", "null", "--size", "640x480", "--fps", "25", "--seconds", "3"]
+            [
+                *line,
+                "--source",
+                "synthetic",
+                "--sink",
+                "null",
+                "--size",
+                "640x480",
+                "--fps",
+                "25",
+                "--seconds",
+                "3",
+                "--quality",
+                "full",
+            ]
         )
         == 0
     )
     ((config,), _) = start.calls[0]
     assert (config.profile, config.profiles, config.source, config.sink) == ("alice", tmp_path, "synthetic", "null")
-    assert (config.size, config.fps, config.duration_s) == ((640, 480), 25.0, 3.0)
+    assert (config.size, config.fps, config.duration_s, config.quality) == ((640, 480), 25.0, 3.0, "full")
     assert cli.run(line) == 0
-    assert start.calls[1][0][0].source == "webcam:0"
+    assert (start.calls[1][0][0].source, start.calls[1][0][0].quality) == ("webcam:0", "auto")
     assert cli.run([*line, "--source", "/dev/video2", "--sink", "/dev/video9"]) == 0
     ((config,), _) = start.calls[2]
     assert (config.source, config.sink) == ("webcam:/dev/video2", "v4l2:/dev/video9")
@@ -158,12 +172,14 @@ def test_start_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_start_takes_defaults_from_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     make_profile(tmp_path / "faces")
     settings = tmp_path / "config.toml"
-    settings.write_text(f'profiles = "{tmp_path / "faces"}"\n[start]\nsink = "preview"\nsize = "640x360"\n')
+    settings.write_text(
+        f'profiles = "{tmp_path / "faces"}"\n[start]\nsink = "preview"\nsize = "640x360"\nquality = "full"\n'
+    )
     monkeypatch.setenv("F2FCAM_CONFIG", str(settings))
     start = Recorder(monkeypatch, "f2fcam.supervisor", "start", 0)
     assert cli.run(["start", "--profile", "alice", "--foreground"]) == 0
     ((config,), _) = start.calls[0]
-    assert (config.sink, config.size) == ("preview", (640, 360))
+    assert (config.sink, config.size, config.quality) == ("preview", (640, 360), "full")
 
 
 def test_device_error_is_exit_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -293,6 +309,7 @@ def test_status_is_laid_out_for_people(capsys: pytest.CaptureFixture[str]):
         "device": "F2F Camera", "size": [1280, 720], "badge": "AI MODIFIED", "tracking": "tracked", "faces": 2, "actor": "done",
         "fps": {"engine": 29.7, "output": 30.0}, "latency_ms": {"p50": 41.0, "p95": 55.5}, "drops": {"track": 3}, "frames": 2250,
         "restarts": 1, "reasons": [{"time": 1.0, "reason": "the engine was killed"}], "pid": 12, "engine_pid": 13,
+        "quality": {"mode": "auto", "summary": "tracking 1 of 3 (fewer steps), because track took 36 ms of 33 ms"},
         "stages_ms": {"track": {"p50": 9.1, "p95": 12.0}, "idle": {"p50": None, "p95": None}},
     }  # fmt: skip
     console.out.print(status_table(facts))
@@ -308,6 +325,7 @@ def test_status_is_laid_out_for_people(capsys: pytest.CaptureFixture[str]):
         "the engine was killed",
         "9.1",
         "3 before mouth and eyes",
+        "track took 36 ms",
     ):
         assert text in shown
     assert "{" not in shown and "None" not in shown

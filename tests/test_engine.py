@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from f2fcam.deadline import FULL
 from f2fcam.engine import Engine, EngineSetup, Picture, RingPublisher, fit
 from f2fcam.errors import InputError
 from f2fcam.frame import rgb_from_i420
@@ -59,9 +60,9 @@ def test_a_slow_stage_costs_frames_not_order_and_no_work():
             return source.read()
 
     class Slow(FakePipeline):
-        def track(self, frame):
+        def track(self, frame, quality=FULL):
             tracked.append(frame.index)
-            return super().track(frame)
+            return super().track(frame, quality)
 
         def render(self, value):
             ahead = source._index + 10
@@ -89,11 +90,11 @@ def test_a_file_loops_until_stopped_with_rising_times():
     sources: list[FakeSource] = []
 
     class Timed(FakePipeline):
-        def track(self, frame):
+        def track(self, frame, quality=FULL):
             times.append(frame.timestamp_ns)
             if len(times) == 25:
                 engine.stop()
-            return super().track(frame)
+            return super().track(frame, quality)
 
     def open_source() -> FakeSource:
         sources.append(FakeSource(length=10, fps=500.0))
@@ -179,10 +180,10 @@ def test_a_hanging_stage_shows_in_the_report():
     hanging, let_go = threading.Event(), threading.Event()
 
     class Hanging(FakePipeline):
-        def track(self, frame):
+        def track(self, frame, quality=FULL):
             hanging.set()
             let_go.wait(WAIT_S)
-            return super().track(frame)
+            return super().track(frame, quality)
 
     engine = Engine(lambda: FakeSource(), Hanging(SETUP), lambda picture: None)
     thread = run_in_thread(engine)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
     ("__init__", "errors", "kept", "kernels", "memory", "overlap", "progress", "simd"),
-    ("frame", "yuv", "latest", "metrics", "pacing", "ring", "channel"),
+    ("frame", "yuv", "latest", "metrics", "pacing", "deadline", "ring", "channel"),
     ("control",),
     ("config",),
     ("profile_search",),

@@ -57,6 +57,7 @@ def live(
     size: list[int],
     fps: float,
     seconds: float,
+    adapt: bool = False,
     settling_s: float,
 ) -> dict[str, Any]:
     """The engine's threads: rate, delay, use of the processor, and the memory of both processes at the end."""
@@ -65,7 +66,7 @@ def live(
 
     outcome = run_live(
         lambda: open_profile(profile, Path(profiles)), Path(source), (size[0], size[1]), fps, seconds,
-        settling_s=settling_s,
+        adapt=adapt, settling_s=settling_s,
     )  # fmt: skip
     return {
         "fps": round(outcome.fps, 2),
@@ -73,6 +74,7 @@ def live(
         "latency_growth_ms": round(outcome.growth_ms, 2),
         "cpu_share": round(outcome.cpu_share, 3),
         "statuses": outcome.statuses,
+        "levels": outcome.levels,
         "memory_mb": outcome.memory_mb and round(outcome.memory_mb, 1),
         "rows": [[row.source_id, row.capture_ns, row.publish_ns] for row in outcome.rows],
     }

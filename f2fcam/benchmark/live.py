@@ -14,6 +14,7 @@ import numpy as np
 
 from f2fcam.benchmark.chain import spread
 from f2fcam.benchmark.source import Replay
+from f2fcam.deadline import FULL, Deadline, Quality
 from f2fcam.engine import Engine, Picture, fit
 from f2fcam.face.camera import Intrinsics
 from f2fcam.frame import i420_from_rgb
@@ -26,6 +27,8 @@ from f2fcam.source_side import Casting
 
 SETTLING_S = 2.0
 """Before anything counts: kernels load, the face is found, the edges between the stages fill."""
+OUTPUT_FPS = 30.0
+"""What an adaptive pass aims at, as `f2fcam start` does unless it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Row:
     source_id: int
     capture_ns: int
     publish_ns: int
+    quality: Quality = FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,13 @@ class Live:
         return self.cpu_s / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
+    def levels(self) -> dict[str, float]:
+        """Mean level of each side; 0 is full quality."""
+        sides = [(row.quality.tracking, row.quality.picture) for row in self.rows] or [(0, 0)]
+        tracking, picture = np.mean(sides, axis=0)
+        return {"tracking": round(float(tracking), 2), "picture": round(float(picture), 2)}
+
+    @property
     def growth_ms(self) -> float:
         """How much later pictures of the last third come than those of the first, medians: whether delay piles up."""
         ages, third = self._ages(), len(self.rows) // 3
@@ -84,11 +95,12 @@ class Live:
 
 def run_live(
     open_profile: Callable[[], Profile], source: Path, size: tuple[int, int], fps: float, duration_s: float,
-    *, settling_s: float = SETTLING_S,
+    *, adapt: bool = False, settling_s: float = SETTLING_S,
 ) -> Live:  # fmt: skip
     """The engine's threads over a film given out at `fps`, publishing I420 of `size` into memory.
 
-    The actor is taken as known, so that learning them does not come and go.
+    The actor is taken as known, so that learning them does not come and go. All pictures are at full quality; with `adapt`
+    they give way to the pace.
     """
     width, height = size
     tracker = start_tracker(Path(os.devnull))
@@ -106,10 +118,13 @@ def run_live(
             fit(rgb, canvas)
             rgb = canvas
         i420_from_rgb(rgb, planes)
-        row = Row(picture.source_index, picture.captured_ns, time.monotonic_ns())
+        row = Row(picture.source_index, picture.captured_ns, time.monotonic_ns(), picture.quality)
         rows.append((row, picture.status, time.process_time() + cpu_of(tracker.pid)))
 
-    engine = Engine(lambda: Replay(source, fps, settling_s + duration_s), pipeline, publish, loop=False)
+    deadline = Deadline(pipeline.levels, OUTPUT_FPS) if adapt else None
+    engine = Engine(
+        lambda: Replay(source, fps, settling_s + duration_s), pipeline, publish, loop=False, deadline=deadline
+    )
     try:
         engine.run()
         held = shared_out_mb((os.getpid(), tracker.pid))

@@ -8,7 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-PASSES = {"one_core": "one core", "busy_core": "two cores, one of them busy"}
+PASSES = {
+    "one_core": "one core",
+    "busy_core": "two cores, one of them busy",
+    "busy_core_adaptive": "the same, quality adapts to 30 a second",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ def live_rows(result: dict[str, Any]) -> Rows:
                     size, words, number(fast["fps"], 1), number(slow["fps"], 1),
                     number(slow["latency_ms"]["p50"], 0), number(slow["latency_ms"]["p95"], 0),
                     number(slow["latency_growth_ms"], 1), number(slow["cpu_share"]), number(slow["memory_mb"], 0),
+                    _levels(fast), _levels(slow),
                 )
             )  # fmt: skip
     head = (
@@ -83,8 +88,18 @@ def live_rows(result: dict[str, Any]) -> Rows:
         "growth, ms",
         "cores used at 30",
         "MB",
+        "levels at 60",
+        "at 30",
     )
     return Rows("Live threads, source decoded at 60 and at 30 pictures a second", head, tuple(rows))
+
+
+def _levels(one: dict[str, Any]) -> str:
+    """Mean levels of tracking and picture, or that nothing gave way."""
+    levels = one.get("levels") or {}
+    if not any(levels.values()):
+        return "full"
+    return f"tracking {number(levels['tracking'], 1)}, picture {number(levels['picture'], 1)}"
 
 
 def stage_rows(size: str, chain: dict[str, Any]) -> Rows:

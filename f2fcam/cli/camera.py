@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from f2fcam.cli.console import err, out, print_json
-from f2fcam.cli.options import Json, ProfileName, Profiles, configured_profiles
+from f2fcam.cli.options import Json, ProfileName, Profiles, Quality, configured_profiles
 from f2fcam.cli.tables import status_table
 
 
@@ -24,6 +24,13 @@ def start(
     ] = None,
     size: Annotated[Optional[str], typer.Option(help="Output size, as in 1280x720.", show_default=False)] = None,
     fps: Annotated[Optional[float], typer.Option(help="Output frames a second.", show_default=False)] = None,
+    quality: Annotated[
+        Optional[Quality],
+        typer.Option(
+            help="auto spends less on a picture where the machine is too slow, and says so in `status`; full never does.",
+            show_default=False,
+        ),
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C.")] = False,
     seconds: Annotated[Optional[float], typer.Option(help="Stop after so long.", show_default=False)] = None,
 ) -> None:
@@ -42,6 +49,7 @@ def start(
         size=parse_size(size or defaults.size),
         fps=defaults.fps if fps is None else fps,
         duration_s=seconds,
+        quality=quality.value if quality else defaults.quality,
     )
     find_profile(profile, profiles)  # a wrong name shows before anything starts
     if foreground:

@@ -16,6 +16,11 @@ class TargetFrames(str, Enum):
     nearest_pose = "nearest-pose"
 
 
+class Quality(str, Enum):
+    auto = "auto"
+    full = "full"
+
+
 class Look(str, Enum):
     video = "video"
     model = "model"

@@ -33,6 +33,7 @@ def status_table(facts: dict[str, Any]) -> RenderableType:
             f"{fps.get('output', 0):.1f} a second sent, {fps.get('engine', 0):.1f} made; {facts.get('frames', 0)} in all",
         ),
         ("delay", _spread(latency, "not known yet")),
+        ("quality", str(facts.get("quality", {}).get("summary", ""))),
         (
             "left out",
             _joined(*(f"{count} before {stage}" for stage, count in _after(facts.get("drops", {})) if count)) or "none",

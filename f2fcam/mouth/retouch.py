@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -12,13 +13,15 @@ from numba import njit
 
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
-from f2fcam.mouth.aperture import APERTURES, ApertureName, PersonAperture, apertures
+from f2fcam.mouth.aperture import APERTURES, Aperture, ApertureName, PersonAperture, apertures
 from f2fcam.mouth.database import ApertureDatabase
 from f2fcam.mouth.interior import content, even_content
 from f2fcam.mouth.light import luminance
 from f2fcam.mouth.patch import Origin, PatchMaker, tap
+from f2fcam.mouth.reduced import reduced, reduced_crop
 from f2fcam.mouth.retrieve import DISPLAYED, NONE, RetrievalState, retrieve
 from f2fcam.render.composite import ACROSS, CATMULL_ROM, Patch
+from f2fcam.render.detail import Fade
 from f2fcam.simd import mix, put_colour
 
 KEPT_ORIGINS = 4
@@ -60,16 +63,37 @@ class Displayed:
 class Retoucher:
     """One target's openings with their databases; owns memory, so one per thread."""
 
-    def __init__(self, model: FaceModel, person: Person, databases: dict[ApertureName, ApertureDatabase]) -> None:
-        self.intrinsics = person.intrinsics
+    def __init__(
+        self,
+        model: FaceModel,
+        person: Person,
+        databases: dict[ApertureName, ApertureDatabase],
+        known: dict[ApertureName, Aperture] | None = None,
+    ) -> None:
+        self.intrinsics, self._model, self._person = person.intrinsics, model, person
         self.databases = databases
-        self._makers = {name: PatchMaker(aperture) for name, aperture in apertures(model).items()}
+        self._scale = 1.0
+        self._makers = {name: PatchMaker(aperture) for name, aperture in (known or apertures(model)).items()}
         self._geometry = {name: PersonAperture(model, person, maker.aperture) for name, maker in self._makers.items()}
         self._origins: dict[ApertureName, OrderedDict[int, Origin]] = {name: OrderedDict() for name in APERTURES}
         self._last_own: dict[ApertureName, tuple[Displayed, Origin]] = {}
 
+    def reduced(self, scale: Fraction) -> Retoucher:
+        """The same for pictures of `scale` times the size, which go on with the same states; shares what may be shared."""
+        person = replace(self._person, intrinsics=self.intrinsics.scaled(float(scale)))
+        known = {name: maker.aperture for name, maker in self._makers.items()}
+        databases = {name: reduced(database, float(scale)) for name, database in self.databases.items()}
+        other = Retoucher(self._model, person, databases, known)
+        other._scale = float(scale)
+        return other
+
     def retouch(
-        self, state: RetouchState, displayed: Displayed, expression: Float32[np.ndarray, " 76"], time_s: float
+        self,
+        state: RetouchState,
+        displayed: Displayed,
+        expression: Float32[np.ndarray, " 76"],
+        time_s: float,
+        fade: Fade = "flow",
     ) -> tuple[RetouchState, tuple[Patch, ...]]:
         """Patches, to be composited in order, that give the displayed frame the mouth and eyes of `expression`."""
         openings: dict[ApertureName, RetrievalState] = {}
@@ -83,7 +107,8 @@ class Retoucher:
             openings[name] = now
             same = np.abs(expression - displayed.performance.expression).max() < SAME_EXPRESSION
             if not (same and now.entry == DISPLAYED and now.previous == NONE):
-                patches.append(self._patch(name, now, displayed, expression))
+                shown = now if fade != "none" else replace(now, previous=NONE)
+                patches.append(self._patch(name, shown, displayed, expression, fade))
         return RetouchState(openings), tuple(patches)
 
     def _shown_row(self, state: RetrievalState | None, row: int) -> int | None:
@@ -92,7 +117,9 @@ class Retoucher:
             return None
         return row if state.entry < 0 else int(self.databases["eye_left"].frames[state.entry])
 
-    def _patch(self, name: ApertureName, state: RetrievalState, displayed: Displayed, expression: np.ndarray) -> Patch:
+    def _patch(
+        self, name: ApertureName, state: RetrievalState, displayed: Displayed, expression: np.ndarray, fade: Fade
+    ) -> Patch:
         database, maker, geometry = self.databases[name], self._makers[name], self._geometry[name]
         performance = displayed.performance
         own_misfit = database.misfit[displayed.row]
@@ -115,7 +142,7 @@ class Retoucher:
         if before.rim.gap_px < SHUT_BELOW * stage.rim.gap_px:
             return patch
         last = maker.make(stage, before, own)
-        return replace(patch, rgb=_fade(last.rgb, patch.rgb, state.mix, stage.stride))
+        return replace(patch, rgb=_fade(last.rgb, patch.rgb, state.mix, stage.stride, fade))
 
     def _misfit(self, name: ApertureName, entry: int, row: int) -> np.ndarray:
         database = self.databases[name]
@@ -149,19 +176,21 @@ class Retoucher:
         database = self.databases[name]
         performance = database.performance(entry)
         placed = self._geometry[name].place(performance, database.misfit[int(database.frames[entry])])
-        x, y = (int(v) for v in database.corner[entry])
+        crop, (x, y) = database.crop(entry), (int(v) for v in database.corner[entry])
+        if self._scale < 1:
+            crop, x, y = reduced_crop(crop, x, y, self._scale)
         light = luminance(placed.normals, performance.lighting)
-        known[entry] = Origin(database.crop(entry), x, y, placed, light, database.rim(entry), database.content(entry))
+        known[entry] = Origin(crop, x, y, placed, light, database.rim(entry), database.content(entry))
         if len(known) > KEPT_ORIGINS:
             known.popitem(last=False)
         return known[entry]
 
 
 def _fade(
-    last: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"], share: float, stride: int
+    last: UInt8[np.ndarray, "h w 3"], now: UInt8[np.ndarray, "h w 3"], share: float, stride: int, fade: Fade
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Between two patches on the same geometry; where they differ much, along the optical flow between them."""
-    if float(cv2.absdiff(last, now).mean()) <= FLOW_FROM:
+    if fade == "mix" or float(cv2.absdiff(last, now).mean()) <= FLOW_FROM:
         return cv2.addWeighted(last, 1 - share, now, share, 0)
     faded = np.empty_like(now)
     _along(last, now, _flow(last, now, stride), share, CATMULL_ROM, ACROSS, faded)

@@ -8,7 +8,6 @@ explicit and time is an argument, so a file and a camera behave alike.
 from __future__ import annotations
 
 import time
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -19,9 +18,9 @@ from f2fcam.face.morphable import FaceModel
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Person
 from f2fcam.frame import Frame
+from f2fcam.track.effort import make_fitters, with_person
 from f2fcam.track.fit import FitConfig, FrameFitter
 from f2fcam.track.landmarks import LandmarkDetector, Landmarks
-from f2fcam.track.samples import choose_samples
 from f2fcam.track.tracker import Tracked, TrackState, is_cut, thumbnail, track_step
 from f2fcam.transfer import Transfer, prepare_transfer, transfer
 
@@ -55,10 +54,13 @@ def trusted(tracked: Tracked) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts, and how their expressions become the target's. A new estimate of the person is a new `Actor`."""
+    """Who acts, and how their expressions become the target's. A new estimate of the person is a new `Actor`.
+
+    `fitters`: one per level of tracking (`track.effort`), full quality first.
+    """
 
     person: Person
-    fitter: FrameFitter
+    fitters: tuple[FrameFitter, ...]
     transfer: Transfer
 
 
@@ -71,18 +73,16 @@ def make_actor(
     seen: Float32[np.ndarray, "n 76"] | None = None,
 ) -> Actor:
     """Everything that stays fixed for a pair of people; takes some tenths of a second. `seen` as of `prepare_transfer`."""
-    config = config or FitConfig()
-    fitter = FrameFitter(model, person, choose_samples(model, config.samples), config)
-    return Actor(person, fitter, prepare_transfer(person, target, model, seen))
+    fitters = make_fitters(model, person, config or FitConfig())
+    return Actor(person, fitters, prepare_transfer(person, target, model, seen))
 
 
 def relaxed_actor(
     model: FaceModel, actor: Actor, person: Person, target: Person, *, seen: Float32[np.ndarray, "n 76"] | None = None
 ) -> Actor:
     """The same actor with another neutral face; the tracker goes on where it is."""
-    fitter = copy(actor.fitter)
-    fitter.person = person
-    return Actor(person, fitter, prepare_transfer(person, target, model, seen))
+    fitters = tuple(with_person(fitter, person) for fitter in actor.fitters)
+    return Actor(person, fitters, prepare_transfer(person, target, model, seen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +141,29 @@ class ActorWorkspace:
         self.actor = actor
 
 
-def act(state: ActorState, frame: Frame, workspace: ActorWorkspace) -> tuple[ActorState, Acted, dict[str, float]]:
-    """What the actor does in `frame`, carried over to the target; with the stages' milliseconds."""
+def act(
+    state: ActorState, frame: Frame, workspace: ActorWorkspace, level: int = 0
+) -> tuple[ActorState, Acted, dict[str, float]]:
+    """What the actor does in `frame`, carried over to the target; with the stages' milliseconds. `level`: see `follow`."""
     start = time.perf_counter()
     if is_cut(state.track.thumbnail, thumbnail(frame.rgb)):
         workspace.detector.reset()
     landmarks = workspace.detector.detect(frame.rgb)
     found = time.perf_counter()
-    state, acted = follow(state, frame, landmarks, workspace.actor)
+    state, acted = follow(state, frame, landmarks, workspace.actor, level)
     done = time.perf_counter()
     return state, acted, {"landmarks": (found - start) * 1e3, "track": (done - found) * 1e3}
 
 
-def follow(state: ActorState, frame: Frame, landmarks: Landmarks | None, actor: Actor) -> tuple[ActorState, Acted]:
-    """Track one source picture and carry its expression over to the target (Face2Face, sections 5 and 7)."""
+def follow(
+    state: ActorState, frame: Frame, landmarks: Landmarks | None, actor: Actor, level: int = 0
+) -> tuple[ActorState, Acted]:
+    """Track one source picture and carry its expression over to the target (Face2Face, sections 5 and 7).
+
+    `level` of `track.effort`: how much work it may be.
+    """
     elapsed_s = 0.0 if state.last_ns is None else max(frame.timestamp_ns - state.last_ns, 0) * 1e-9
-    track, tracked = track_step(_warm_start(state, actor), frame.rgb, landmarks, actor.fitter)
+    track, tracked = track_step(_warm_start(state, actor), frame.rgb, landmarks, actor.fitters[level])
     state = replace(state, track=track, last_ns=frame.timestamp_ns, cut=state.cut or tracked.cut)
     fit = tracked.fit if trusted(tracked) else None
     if fit is not None:

@@ -121,9 +121,11 @@ def track_step(
     recent, calm = _calm(None if last is None else state.recent, rgb, landmarks)
     levels = face_pyramid(rgb, fitter.person.intrinsics, landmarks.xy[:468], fitter.config.face_px)
     start = fitter.initial(landmarks) if last is None else last
-    fit = fitter.fit(levels, landmarks, start, last=last, calm=calm, steps=FIRST_STEPS if last is None else None)
+    fit = fitter.fit(
+        levels, landmarks, start, last=last, calm=calm, steps=_first_steps(fitter) if last is None else None
+    )
     if fit.status == "diverged" or fit.landmark_error > LANDMARK_LIMIT:
-        fit = fitter.fit(levels, landmarks, fitter.initial(landmarks), steps=FIRST_STEPS)
+        fit = fitter.fit(levels, landmarks, fitter.initial(landmarks), steps=_first_steps(fitter))
         if fit.status == "diverged" or fit.landmark_error > LANDMARK_LIMIT:
             return TrackState(usual=state.usual, thumbnail=small), Tracked("lost", fit, cut=cut)
     usual, covered = _occlusion(state, fit)
@@ -133,6 +135,11 @@ def track_step(
         return TrackState(held, usual, covered, state.frames, small, recent), Tracked("occluded", fit, covered, cut)
     state = TrackState(fit.performance, usual, (), state.frames + 1, small, recent)
     return state, Tracked("tracked", fit, cut=cut, calm=calm)
+
+
+def _first_steps(fitter: FrameFitter) -> tuple[int, ...]:
+    """Where nothing is known, as many steps as at full quality, whatever levels there are."""
+    return FIRST_STEPS if len(fitter.config.steps) > 1 else (sum(FIRST_STEPS),)
 
 
 def _calm(recent: Recent | None, rgb: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks) -> tuple[Recent, float]:
