@@ -21,6 +21,7 @@ from f2fcam.errors import InputError
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.frame import Frame
+from f2fcam.memory import give_back
 from f2fcam.mouth.build import DatabaseBuilder, TrackedClip
 from f2fcam.overlap import in_order, workers
 from f2fcam.playback import Playback, build_playback
@@ -34,7 +35,7 @@ from f2fcam.track.landmarks import LIPS, STABLE, LandmarkDetector, Landmarks, Me
 from f2fcam.track.neutral import lip_gap
 from f2fcam.track.person import MIN_CANDIDATES, PersonEstimate, estimate_person
 from f2fcam.track.scan import Scan, Shot, scan
-from f2fcam.transitions import Looks, look_at
+from f2fcam.transitions import PICTURE_PX, Looks, look_at
 from f2fcam.trust.consent import Consent
 
 LONGEST_SIDE = 1280
@@ -88,6 +89,7 @@ def enroll_video(
             progress=progress.stage("Learning the person"),
         )
         clip = track_clip(source, seen, shot, estimate, model, draft.folder / TARGET, progress, threads)
+        give_back()  # a long clip's crops
         learned, looks = _databases(model, clip, draft.folder / TARGET, progress, threads)
         mouth = learned["mouth"]
         report = progress.stage("Storing")
@@ -152,7 +154,7 @@ def _databases(
     openings = DatabaseBuilder(
         model, clip.person, TrackedClip(performances, clip.frames.landmarks, clip.depth, clip.usable), threads
     )
-    looks = []
+    pictures, sharpness = np.empty((count, PICTURE_PX, PICTURE_PX, 3), np.uint8), np.empty(count, np.float32)
 
     def seen(item: tuple[int, Frame]):
         row, frame = item
@@ -160,19 +162,19 @@ def _databases(
         return look_at(frame.rgb, mouth_box(clip.frames.landmarks[row])), openings.look(row, frame.rgb)
 
     with VideoFile(path) as stored, closing(in_order(seen, enumerate(stored), threads, ahead=threads)) as found:
-        for look, glances in found:
-            looks.append(look)
+        for row, (look, glances) in enumerate(found):
+            pictures[row], sharpness[row] = look
             openings.add(glances)
-            report(len(looks), count)
+            report(row + 1, count)
     complexion = skin.build()
     del skin, seen  # each fills memory while it learns: one after the other
+    give_back()
     databases = openings.build()
     del openings
     arrays = {f"{name}/{key}": array for name, db in databases.items() for key, array in db.to_arrays().items()}
     learned = {"mouth": arrays, "complexion": {} if complexion is None else complexion.to_arrays()}
-    pictures, sharpness = zip(*looks, strict=True)
     heads = clip.frames.landmarks[:, list(HEAD)]
-    return learned, Looks(clip.frames.time_s, np.stack(pictures), heads, np.array(sharpness, np.float32), clip.usable)
+    return learned, Looks(clip.frames.time_s, pictures, heads, sharpness, clip.usable)
 
 
 def mouth_box(xy: Float32[np.ndarray, "478 2"]) -> tuple[int, int, int, int]:

@@ -93,8 +93,10 @@ class ComplexionBuilder:
         expressions = self._frames.expressions - self._person.neutral
         features, to_features = _expression_features(self._model, expressions, chosen)
         pose = _pose(self._frames, chosen)
-        usual = _fit_usual(self._of(chosen, known), pose[chosen], features[chosen])
-        own = _own(self._of(chosen, known), pose[chosen], features[chosen], usual)
+        colours = self._of(chosen, known)
+        usual = _fit_usual(colours, pose[chosen], features[chosen])
+        own = _own(colours, pose[chosen], features[chosen], usual)
+        del colours
         basis = _strongest(own, COMPONENTS)
         follows = _follows(features[chosen], own, (self._frames.time_s[chosen] / BLOCK_S).astype(int)) @ basis.T
         rest = np.zeros((len(self._frames), len(basis)), np.float32)
@@ -193,8 +195,10 @@ def _fit_usual(
 
 def _own(colours: np.ndarray, pose: np.ndarray, features: np.ndarray, usual: np.ndarray) -> Float64[np.ndarray, "n p"]:
     """Colours less what goes with the pose."""
-    light = pose @ usual[: pose.shape[1]]
-    return np.where(np.isfinite(colours), colours - light, features @ usual[pose.shape[1] :])
+    own = pose @ usual[: pose.shape[1]]
+    np.subtract(colours, own, out=own)
+    np.copyto(own, features @ usual[pose.shape[1] :], where=~np.isfinite(colours))
+    return own
 
 
 def _follows(
@@ -207,8 +211,9 @@ def _follows(
         if out.all() or not out.any():
             return np.zeros((features.shape[1], own.shape[1]))
         predicted[out] = features[out] @ _ridge(features[~out], own[~out])
-    middle = predicted - predicted.mean(axis=0)
-    worth = (middle * (own - own.mean(axis=0))).sum(axis=0) / np.maximum((middle**2).sum(axis=0), 1e-12)
+    predicted -= predicted.mean(axis=0)  # in place and without products: each array is as large as a thousand faces
+    together = np.einsum("np,np->p", predicted, own)
+    worth = together / np.maximum(np.einsum("np,np->p", predicted, predicted), 1e-12)
     return _ridge(features, own) * np.clip(worth, 0, 1)
 
 
