@@ -18,7 +18,7 @@ WORDS = (
     "2 steps, at half the resolution",
     "2 steps, at half the resolution, on half the samples",
 )
-"""What each level means. They leave 0.83, 0.63 and 0.56 of the time that fit and transfer take; on a real clip the expression's
+"""What each level means. They leave 0.83, 0.61 and 0.51 of the time that fit and transfer take; on a real clip the expression's
 correlation with full quality is 0.996, 0.993 and 0.982."""
 THINNING = 2
 """The floor looks at every so many samples."""
