@@ -468,7 +468,7 @@ def test_a_fade_moves_what_it_mixes(stride: int):
         return np.repeat(bright[..., None], 3, axis=2).astype(np.uint8)
 
     last, now = np.roll(spot(45), 0, axis=1), np.roll(spot(45), 6, axis=1)
-    faded = _fade(last, now, 0.5, stride).astype(float)
+    faded = _fade(last, now, 0.5, stride, "flow").astype(float)
     inside, half_way = np.s_[15:-15, 20:-20], np.roll(spot(45), 3, axis=1)
     mixed = 0.5 * last.astype(float) + 0.5 * now
     moved_error, mixed_error = (np.abs(picture - half_way)[inside].mean() for picture in (faded, mixed))
@@ -478,7 +478,7 @@ def test_a_fade_moves_what_it_mixes(stride: int):
 @pytest.mark.parametrize("size", [(3, 40), (15, 15), (40, 5)])
 def test_the_smallest_patches_fade(size: tuple[int, int]):
     last, now = np.zeros((*size, 3), np.uint8), np.full((*size, 3), 100, np.uint8)
-    np.testing.assert_allclose(_fade(last, now, 0.5, 1), 50, atol=1)
+    np.testing.assert_allclose(_fade(last, now, 0.5, 1, "flow"), 50, atol=1)
 
 
 def test_state_is_a_value(model, person, databases, clip):

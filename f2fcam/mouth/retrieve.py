@@ -275,15 +275,15 @@ def _members(cluster, neighbours, to_medoids, last, candidates):
             if not chosen[k] and (best < 0 or to_medoids[k] < to_medoids[best]):
                 best = k
         chosen[best] = True
+    related = np.zeros(len(cluster), np.bool_)
+    if last >= 0:
+        related[last] = True
+        for near in neighbours[last]:
+            related[near] = True
     count = 0
     for e in range(len(cluster)):
-        wanted = chosen[cluster[e]] or e == last
-        if not wanted and last >= 0:
-            for near in neighbours[last]:
-                wanted |= near == e
-        if wanted:
-            candidates[count] = e
-            count += 1
+        candidates[count] = e  # kept if it counts; a jump that nobody can guess would cost more
+        count += chosen[cluster[e]] | related[e]
     return count
 
 

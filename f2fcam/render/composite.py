@@ -261,8 +261,12 @@ def _paste(rgb, alpha, left, top, x0, y0, mask, out):
             x = left + i - x0
             if x < 0 or x >= columns or alpha[j, i] == 0:
                 continue
+            mask[y, x] = 255
+            if alpha[j, i] == 255:
+                for k in range(3):
+                    out[y + y0, x + x0, k] = rgb[j, i, k]
+                continue
             a = np.float32(alpha[j, i]) / np.float32(255)
             for k in range(3):
                 old = np.float32(out[y + y0, x + x0, k])
                 out[y + y0, x + x0, k] = np.uint8(old + a * (np.float32(rgb[j, i, k]) - old) + np.float32(0.5))
-            mask[y, x] = 255
