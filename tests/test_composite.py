@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from f2fcam.render import Fragments
-from f2fcam.render.composite import CATMULL_ROM, Patch, composite
+from f2fcam.render.composite import Patch, composite
+from f2fcam.render.sampling import CATMULL_ROM
 from f2fcam.render.scratch import Scratch
 from f2fcam.render.warp import Field
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from f2fcam.render.composite import ACROSS, CATMULL_ROM, PHASES
+from f2fcam.render.sampling import ACROSS, CATMULL_ROM, PHASES
 from f2fcam.simd import (
     bicubic,
     colour,

@@ -19,7 +19,8 @@ import numpy as np
 from f2fcam.benchmark import touch
 from f2fcam.face.camera import Intrinsics
 from f2fcam.render import view
-from f2fcam.render.composite import ACROSS, CATMULL_ROM, composite, pixels_of
+from f2fcam.render.composite import composite, pixels_of
+from f2fcam.render.sampling import ACROSS, CATMULL_ROM
 from f2fcam.render.shade import GAIN_SMOOTHING
 from f2fcam.track import energy
 from f2fcam.track.energy import EXPRESSION, LANES, UNKNOWNS

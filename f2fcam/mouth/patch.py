@@ -31,10 +31,11 @@ from f2fcam.mouth.light import (
     shading_ratio,
 )
 from f2fcam.render import Fragments, Region, bounding_region
-from f2fcam.render.composite import ACROSS, CATMULL_ROM, PHASE_BITS, PHASES, Patch, _place_of, pixels_of
+from f2fcam.render.composite import Patch, pixels_of
 from f2fcam.render.cpu import CpuRasterizer
+from f2fcam.render.sampling import ACROSS, CATMULL_ROM, place_of, tap
 from f2fcam.render.shade import ENCODED_OFFSET
-from f2fcam.simd import bicubic, colour, lane, lanes8, low4, mix, nothing8, plus, put8, put_colour, relit, scaled, times
+from f2fcam.simd import colour, lane, lanes8, low4, mix, nothing8, plus, put8, put_colour, relit, scaled, times
 
 RING = (0.02, 0.9)
 """Vertices with an alpha in this range tell the light around the opening."""
@@ -259,27 +260,6 @@ def _relate(new, old, new_light, old_light, plane, rim, attributes, inner_gain):
 
 
 @njit(inline="always")
-def tap(picture, sx, sy, down, across):
-    """Catmull-Rom sample of a picture at index coordinates, edges repeated."""
-    height, width = picture.shape[:2]
-    x = np.intp(np.int32(np.floor(sx * np.float32(PHASES) + np.float32(0.5))))
-    y = np.intp(np.int32(np.floor(sy * np.float32(PHASES) + np.float32(0.5))))
-    ix, iy, px, py = x >> PHASE_BITS, y >> PHASE_BITS, x & (PHASES - 1), y & (PHASES - 1)
-    if 1 <= ix < width - 2 and 1 <= iy < height - 3:
-        return bicubic(picture, 3 * ((iy - 1) * width + ix - 1), 3 * width, down, across, py, px)
-    red = green = blue = np.float32(0)
-    for j in range(4):
-        yy = min(max(iy + j - 1, 0), height - 1)
-        for i in range(4):
-            xx = min(max(ix + i - 1, 0), width - 1)
-            w = down[py, j] * down[px, i]
-            red += w * np.float32(picture[yy, xx, 0])
-            green += w * np.float32(picture[yy, xx, 1])
-            blue += w * np.float32(picture[yy, xx, 2])
-    return colour(red, green, blue)
-
-
-@njit(inline="always")
 def _surface_at(row, column, triangle, barycentric, triangles, attributes):
     """The attributes of what a cell sees."""
     t = triangle[row, column]
@@ -429,9 +409,9 @@ def _patch(cells, inside, stride, coverage, picture, dx, dy, inner_gain, down, a
     skin_line, inner_line = np.empty(CELL * (wide + 1), np.float32), np.empty(CELL * (wide + 1), np.float32)
     beside, share = np.empty(columns, np.intp), np.empty(columns, np.float32)
     for x in range(columns):
-        beside[x], share[x] = _place_of(x, per_pixel, wide)
+        beside[x], share[x] = place_of(x, per_pixel, wide)
     for y in range(rows):
-        upper, v = _place_of(y, per_pixel, high)
+        upper, v = place_of(y, per_pixel, high)
         lower = min(upper + 1, high - 1)
         _mix_rows(cells, upper, lower, v, skin_line)
         _mix_rows(inside, upper, lower, v, inner_line)

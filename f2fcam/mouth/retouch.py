@@ -17,11 +17,12 @@ from f2fcam.mouth.aperture import APERTURES, Aperture, ApertureName, PersonApert
 from f2fcam.mouth.database import ApertureDatabase
 from f2fcam.mouth.interior import content, even_content
 from f2fcam.mouth.light import luminance
-from f2fcam.mouth.patch import Origin, PatchMaker, tap
+from f2fcam.mouth.patch import Origin, PatchMaker
 from f2fcam.mouth.reduced import reduced, reduced_crop
 from f2fcam.mouth.retrieve import DISPLAYED, NONE, RetrievalState, retrieve
-from f2fcam.render.composite import ACROSS, CATMULL_ROM, Patch
+from f2fcam.render.composite import Patch
 from f2fcam.render.detail import Fade
+from f2fcam.render.sampling import ACROSS, CATMULL_ROM, tap
 from f2fcam.simd import mix, put_colour
 
 KEPT_ORIGINS = 4

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int32, UInt8
 from numba import njit
 
 from f2fcam.render import Fragments, Region
+from f2fcam.render.sampling import ACROSS, CATMULL_ROM, PHASE_BITS, PHASES, place_of
 from f2fcam.render.scratch import Scratch
 from f2fcam.render.shade import ENCODED_OFFSET
 from f2fcam.render.warp import Field
@@ -21,10 +22,6 @@ LEAST_DOUBT = 1e-3
 GAIN, SHIFT_X, SHIFT_Y, MASKED, DOUBT, CAVITY = 0, 3, 4, 5, 6, 7
 """Lanes of a cell: the gain is three, the shift in phases of a pixel, the doubt what confidence lacks to 1."""
 CELL = 8
-
-PHASE_BITS = 8
-PHASES = 1 << PHASE_BITS
-"""Sub-pixel positions of the sampling kernel's table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +41,6 @@ class Patch:
     y: int
     rows: Int32[np.ndarray, " c"] = field(default_factory=lambda: np.empty(0, np.int32))
     pull: Float32[np.ndarray, "c 2"] = field(default_factory=lambda: np.empty((0, 2), np.float32))
-
-
-def _catmull_rom() -> Float32[np.ndarray, "257 4"]:
-    """Weights of the four taps at -1, 0, 1, 2 for each phase; interpolates, so that phase 0 copies."""
-    t = np.arange(PHASES + 1) / PHASES
-    taps = [-0.5 * t + t**2 - 0.5 * t**3, 1 - 2.5 * t**2 + 1.5 * t**3, 0.5 * t + 2 * t**2 - 1.5 * t**3]
-    return np.stack([*taps, 1 - sum(taps)], axis=1).astype(np.float32)
-
-
-CATMULL_ROM = _catmull_rom()
-ACROSS = np.ascontiguousarray(np.repeat(CATMULL_ROM, 3, axis=1))
-"""The same weights once per channel."""
 
 
 def composite(
@@ -173,15 +158,6 @@ def _textured_between(row, row_share, column, column_share, triangle, barycentri
     _textured(below, beside, column_share * row_share, triangle, barycentric, triangles, texture, sums)
 
 
-@njit(inline="always")
-def _place_of(pixel, per_pixel, cells):
-    """Where the middle of a pixel lies between the middles of cells: the first of two, and the share of the second."""
-    place = (np.float32(pixel) + np.float32(0.5)) * per_pixel - np.float32(0.5)
-    place = min(max(place, np.float32(0)), np.float32(cells - 1))
-    first = np.intp(place)
-    return first, place - np.float32(first)
-
-
 @njit(
     "void(u1[:,:,::1], i8, i8, i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1],"
     " i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1], u1[:,:,::1])",
@@ -205,12 +181,12 @@ def _sample(
     # what is the same in all rows: the cell to the left of each pixel, the share of the next, the pixel's own place
     beside, share, across_at = np.empty(mask.shape[1], np.intp), columns[0], columns[1]
     for x in range(mask.shape[1]):
-        beside[x], share[x] = _place_of(x, per_pixel, wide)
+        beside[x], share[x] = place_of(x, per_pixel, wide)
         across_at[x] = phases * np.float32(x + dx) + np.float32(0.5)
     for y in range(mask.shape[0]):
-        upper, v = _place_of(y, per_pixel, high)
+        upper, v = place_of(y, per_pixel, high)
         lower = min(upper + 1, high - 1)
-        if upper != laid_out:  # a row of cells serves `stride` rows of pixels, and again as the next one's upper row
+        if upper != laid_out:  # two rows of cells serve `stride` rows of pixels
             for row in (upper, lower):
                 masked[row % two] = _lay_out(row, scale, cells, shift, gain, confidence, cavity, lines[row % two])
             laid_out = upper
