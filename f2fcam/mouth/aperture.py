@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,10 @@ from scipy.spatial import KDTree
 from f2fcam.face.mesh import sparse_times_points, vertex_normals
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
+from f2fcam.mouth.light import luminance_of, luminance_weights
+from f2fcam.render.drawn import DrawnMesh, thinned_mesh
+from f2fcam.render.rims import rim_distance
+from f2fcam.simd import lane, lanes8, nothing8, plus, scaled
 from f2fcam.track.landmarks import IRISES
 
 ApertureName = Literal["mouth", "eye_left", "eye_right"]
@@ -26,6 +30,8 @@ FADED_MM = {"mouth": 15.0, "eye_left": 10.0, "eye_right": 10.0}
 """Skin from this far on is the displayed frame's alone."""
 DEPTH_MM = {"mouth": 8.0, "eye_left": 2.0, "eye_right": 2.0}
 """How far behind the rim's middle the inside's plane lies: front teeth, cornea."""
+FINE_MM = {"mouth": 5.0, "eye_left": 4.0, "eye_right": 4.0}
+"""This far from the rim all of level 2 is part of the patch (`drawn.thinned_mesh`)."""
 LANDMARK_SPREAD_MM = 6.0
 """How far a landmark's misfit reaches over the skin."""
 CONTROLS = 13
@@ -36,21 +42,25 @@ LIP_EDGE_MM = 3.5
 """From the rim, of what may be the lip's outline when it turns inwards."""
 CONTROL_SPREAD_MM = 3.0
 """How far a shift of the rim reaches over the lip."""
+LIGHT, FACING, ROW = 3, 4, 8
+"""Lanes of a level-0 vertex beside its position, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aperture:
-    """One opening of the face model; `v` vertices of the level-2 mesh, numbered locally.
+    """One opening of the face model; `v` vertices of level 2, numbered locally: all near the rim, fewer farther off.
 
     Attributes:
         vertices: their level-2 numbers.
         triangles: of the local vertices.
         alpha: 1 where the retrieved frame alone is shown, falling to 0 at the patch's edge.
-        operator: local vertices as weighted sums of the level-0 vertices `columns`.
+        columns: level-0 vertices that all of level 2 there hangs on. triangles0: of them.
+        weight0: how much of that part of level 2 hangs on each, in vertices.
+        operator: local vertices as weighted sums of `columns`.
         upper, lower: the rim's halves, local numbers, both from the person's right corner to the left one.
         upper_lip, lower_lip: vertices within `LIP_EDGE_MM` of either half, local numbers; none for eyes.
         landmarks: numbers of the detector's points that lie on the patch.
-        landmark_operator: those points as weighted sums of the local vertices.
+        landmark_operator: those points as weighted sums of `columns`.
         controls: points along each half of the rim that may be moved; none for eyes.
         spread: carries the landmarks' misfit and, after it, the controls' to the level-0 vertices. alpha0: their `alpha`.
     """
@@ -60,6 +70,8 @@ class Aperture:
     triangles: Int32[np.ndarray, "m 3"]
     alpha: Float32[np.ndarray, " v"]
     columns: Int32[np.ndarray, " c"]
+    triangles0: Int32[np.ndarray, "t 3"]
+    weight0: Float32[np.ndarray, " c"]
     operator: sparse.csr_matrix
     upper: Int32[np.ndarray, " a"]
     lower: Int32[np.ndarray, " b"]
@@ -78,33 +90,53 @@ class Aperture:
 
 
 def apertures(model: FaceModel) -> dict[ApertureName, Aperture]:
-    """The model's three openings."""
-    return {name: build_aperture(model, name) for name in APERTURES}
-
-
-def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
-    """Cut an opening's surroundings out of the mean face."""
+    """The model's three openings, cut out of the mean face."""
     points = model.subdivide(model.mean)
-    loop = model.loops["lips" if name == "mouth" else name]
-    seeds = loop
-    if name == "mouth":
-        lips = np.maximum(model.regions["lips_upper"], model.regions["lips_lower"]) > 127
-        seeds = np.union1d(loop, np.flatnonzero(lips))
-    distance = _distance(points, points[seeds], FADED_MM[name])
-    near = distance < FADED_MM[name]
-    all_triangles = model.triangles(2)
-    inside = near[all_triangles].any(axis=1)
-    vertices, triangles = np.unique(all_triangles[inside], return_inverse=True)
-    alpha = 1 - _smoothstep(SOLID_MM[name], FADED_MM[name], distance[vertices])
-    alpha *= 1 - model.regions["nostrils"][vertices] / np.float32(255)
-    full = model.subdivision(2)[vertices]
-    columns = np.unique(full.indices)
-    operator = full[:, columns].tocsr()
+    distances = {name: _distance(points, points[_seeds(model, name)], FADED_MM[name]) for name in APERTURES}
+    alphas = {name: _alpha(model, name, distances[name]) for name in APERTURES}
+    fine = np.zeros(len(points), bool)
+    for name in APERTURES:
+        fine |= rim_distance(model, _loop(name)) < FINE_MM[name]
+    mesh = thinned_mesh(model, np.stack(list(alphas.values()), axis=1), fine)
+    return {
+        name: _aperture(model, name, points, distances[name] < FADED_MM[name], alphas[name], mesh) for name in APERTURES
+    }
+
+
+def _loop(name: ApertureName) -> str:
+    return "lips" if name == "mouth" else name
+
+
+def _seeds(model: FaceModel, name: ApertureName) -> np.ndarray:
+    """Level-2 vertices from which a patch reaches out: the rim, and all of the lips."""
+    loop = model.loops[_loop(name)]
+    if name != "mouth":
+        return loop
+    lips = np.maximum(model.regions["lips_upper"], model.regions["lips_lower"]) > 127
+    return np.union1d(loop, np.flatnonzero(lips))
+
+
+def _alpha(model: FaceModel, name: ApertureName, distance: np.ndarray) -> Float32[np.ndarray, " n"]:
+    """How much of each level-2 vertex is the patch's."""
+    solid = 1 - _smoothstep(SOLID_MM[name], FADED_MM[name], distance)
+    return (solid * (1 - model.regions["nostrils"] / np.float32(255))).astype(np.float32)
+
+
+def _aperture(
+    model: FaceModel, name: ApertureName, points: np.ndarray, near: np.ndarray, alpha: np.ndarray, mesh: DrawnMesh
+) -> Aperture:
+    """The part of the `mesh` that reaches into what is `near`; what it hangs on comes from level 2 itself."""
+    loop, all_triangles, subdivision = model.loops[_loop(name)], model.triangles(2), model.subdivision(2)
+    region = np.unique(all_triangles[near[all_triangles].any(axis=1)])
+    drawn = mesh.rows[mesh.triangles]
+    vertices, triangles = np.unique(drawn[near[drawn].any(axis=1)], return_inverse=True)
+    columns = np.unique(subdivision[np.union1d(region, vertices)].indices)
+    full = subdivision[region][:, columns]
     upper, lower = _halves(points, loop)
     local = np.full(len(points), -1, np.int32)
     local[vertices] = np.arange(len(vertices), dtype=np.int32)
-    landmarks, landmark_operator = _landmarks(model, local, len(vertices))
-    spread = _spread(model.mean[columns], landmark_operator @ points[vertices])
+    landmarks, landmark_operator = _landmarks(model, region, columns)
+    spread = _spread(model.mean[columns], landmark_operator @ model.mean[columns])
     controls = CONTROLS if name == "mouth" else 0
     lips = [np.zeros(0, np.int32)] * 2
     if controls:
@@ -112,15 +144,17 @@ def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
         moved = _rim_spread(points[columns], points[upper[[0, -1]]], [apart[columns] for apart in to_rim])
         spread = np.concatenate([spread, moved], axis=1)
         lips = [local[np.flatnonzero((a < LIP_EDGE_MM) & (a < b))] for a, b in (to_rim, to_rim[::-1])]
-    weight = np.asarray(operator.sum(axis=0)).ravel()
-    alpha0 = (operator.T @ alpha) / np.maximum(weight, 1e-6)
+    weight = np.asarray(full.sum(axis=0)).ravel()
+    alpha0 = (full.T @ alpha[region]) / np.maximum(weight, 1e-6)
     return Aperture(
         name=name,
         vertices=vertices.astype(np.int32),
         triangles=np.ascontiguousarray(triangles.reshape(-1, 3).astype(np.int32)),
-        alpha=alpha.astype(np.float32),
+        alpha=alpha[vertices],
         columns=columns.astype(np.int32),
-        operator=operator.astype(np.float32),
+        triangles0=_triangles0(model, columns),
+        weight0=np.asarray(full.multiply(full > 0).sum(axis=0), np.float32).ravel(),
+        operator=subdivision[vertices][:, columns].tocsr().astype(np.float32),
         upper=local[upper],
         lower=local[lower],
         upper_lip=lips[0],
@@ -131,6 +165,14 @@ def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
         spread=np.ascontiguousarray(spread, np.float32),
         alpha0=alpha0.clip(0, 1).astype(np.float32),
     )
+
+
+def _triangles0(model: FaceModel, columns: np.ndarray) -> Int32[np.ndarray, "t 3"]:
+    """Level-0 triangles of nothing but `columns`, by their place there."""
+    place = np.full(len(model.mean), -1, np.int32)
+    place[columns] = np.arange(len(columns), dtype=np.int32)
+    triangles = place[model.triangles(0)]
+    return np.ascontiguousarray(triangles[(triangles >= 0).all(axis=1)])
 
 
 def _distance(points: np.ndarray, seeds: np.ndarray, limit: float) -> np.ndarray:
@@ -165,16 +207,18 @@ def _halves(points: np.ndarray, loop: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return other, one
 
 
-def _landmarks(model: FaceModel, local: np.ndarray, count: int) -> tuple[np.ndarray, sparse.csr_matrix]:
-    """The landmarks whose surface points lie on the patch, and where."""
-    corners = local[model.triangles(model.landmarks.level)[model.landmarks.triangle]]
-    found = (corners >= 0).all(axis=1) & model.landmark_valid
+def _landmarks(model: FaceModel, region: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, sparse.csr_matrix]:
+    """The landmarks whose surface points lie in a region of level 2, and where, of the level-0 vertices it hangs on."""
+    corners = model.triangles(model.landmarks.level)[model.landmarks.triangle]
+    found = np.isin(corners, region).all(axis=1) & model.landmark_valid
     found[IRISES] = False
     chosen = np.flatnonzero(found)
     rows = np.repeat(np.arange(len(chosen)), 3)
     weights = model.landmarks.barycentric[chosen].ravel().astype(np.float32)
-    operator = sparse.csr_matrix((weights, (rows, corners[chosen].ravel())), (len(chosen), count))
-    return chosen.astype(np.int32), operator
+    operator = model.subdivision(model.landmarks.level)
+    count = len(model.subdivide(model.mean, model.landmarks.level))
+    at = sparse.csr_matrix((weights, (rows, corners[chosen].ravel())), (len(chosen), count))
+    return chosen.astype(np.int32), sparse.csr_matrix(at @ operator)[:, columns]
 
 
 def _spread(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -210,13 +254,15 @@ class Placed:
     Attributes:
         points: camera space, mm.
         pixels: their projections.
-        normals: unit, camera space, outwards.
+        light: irradiance, luminance only. facing: z of the unit normals in camera space, -1 towards the camera. Both come
+            from level 0: finer normals would put the model's own creases into the picture.
         upper_inside, lower_inside: pixels of four points on the inside's plane, carried by the skull and by the jaw.
     """
 
     points: Float32[np.ndarray, "v 3"]
     pixels: Float32[np.ndarray, "v 2"]
-    normals: Float32[np.ndarray, "v 3"]
+    light: Float32[np.ndarray, " v"]
+    facing: Float32[np.ndarray, " v"]
     upper_inside: Float[np.ndarray, "4 2"]
     lower_inside: Float[np.ndarray, "4 2"]
 
@@ -236,9 +282,9 @@ class PersonAperture:
         self._rest0 = np.ascontiguousarray(rest, np.float32)
         self._basis0 = np.ascontiguousarray(model.expression_basis[columns].reshape(3 * len(columns), -1), np.float32)
         self.jaw = model.jaw(np.asarray(person.identity, np.float32))
-        operator = (aperture.landmark_operator @ aperture.operator).tocsr()
+        operator, count = aperture.landmark_operator, len(aperture.landmarks)
         self._landmarks = np.asarray(operator @ self._rest0, np.float32)
-        self._landmark_basis = (operator @ self._basis0.reshape(len(columns), -1)).reshape(operator.shape[0], 3, -1)
+        self._landmark_basis = (operator @ self._basis0.reshape(len(columns), -1)).reshape(count, 3, -1)
         self._pairs: dict[tuple[tuple[int, int], ...], tuple[np.ndarray, np.ndarray]] = {}
         self._plane = self._inside_plane(person)
         self._height, self._height_basis = self._heights()
@@ -291,8 +337,7 @@ class PersonAperture:
 
     def shape_metric(self, rank: int) -> Float32[np.ndarray, "r 76"]:
         """Q with |Q (a - b)|^2 close to the patch's mean squared motion in mm^2 between expressions a and b."""
-        weight = np.zeros(len(self._rest0))
-        np.add.at(weight, self.aperture.operator.indices, self.aperture.operator.data.clip(0))
+        weight = self.aperture.weight0.astype(np.float64)
         weight = np.repeat(np.sqrt(weight / weight.sum()), 3)
         _, singular, right = np.linalg.svd(self._basis0 * weight[:, None], full_matrices=False)
         return (singular[:rank, None] * right[:rank]).astype(np.float32)
@@ -317,19 +362,23 @@ class PersonAperture:
             np.matmul(spread, misfit, out=moved[:, :2])
         else:
             np.matmul(spread, np.concatenate([misfit, inner - misfit], axis=1), out=moved)
-        coarse, placed = self._coarse(performance.expression), self._empty()
         camera, pose, operator = self.intrinsics, performance.camera_from_model, self.aperture.operator
         rotation, translation = np.asarray(pose.rotation, np.float32), np.asarray(pose.translation, np.float32)
+        coarse, count = self._coarse(performance.expression), len(self.aperture.vertices)
+        flat = np.empty(7 * count, np.float32)
+        points, pixels = flat[: 3 * count].reshape(-1, 3), flat[3 * count : 5 * count].reshape(-1, 2)
+        light, facing = flat[5 * count : 6 * count], flat[6 * count :]
         _to_camera(coarse, rotation, translation, moved, self.aperture.alpha0, camera.focal)
-        sparse_times_points(operator.indptr, operator.indices, operator.data, coarse, placed.points)
-        _project(placed.points, camera.focal, camera.center_x, camera.center_y, placed.pixels)
-        vertex_normals(placed.points, self.aperture.triangles, placed.normals)
+        _carry(
+            coarse, self.aperture.triangles0, luminance_weights(performance.lighting), operator.indptr, operator.indices,
+            operator.data, camera.focal, camera.center_x, camera.center_y, points, pixels, light, facing,
+        )  # fmt: skip
         plane = [self._plane]
         if self.aperture.has_jaw:
             plane.append(self.jaw(performance.expression).apply(self._plane))
         shift = inner[: len(self._landmarks)].mean(axis=0, dtype=np.float64)
         inside = camera.project(pose.apply(np.concatenate(plane))) + shift
-        return replace(placed, upper_inside=inside[:4], lower_inside=inside[-4:])
+        return Placed(points, pixels, light, facing, inside[:4], inside[-4:])
 
     def pull(
         self, misfit: Float32[np.ndarray, "m 2"], inner_misfit: Float32[np.ndarray, "m 2"]
@@ -337,14 +386,6 @@ class PersonAperture:
         """How far `inner_misfit` in `place` takes the aperture's level-0 vertices from where `misfit` alone has them, pixels."""
         apart = np.asarray(inner_misfit - misfit, np.float32)
         return self.aperture.alpha0[:, None] * (self.aperture.spread[:, : len(apart)] @ apart)
-
-    def _empty(self) -> Placed:
-        """Memory for a surface."""
-        count, none = len(self.aperture.vertices), np.zeros((4, 2))
-        flat = np.empty(8 * count, np.float32)
-        parts = flat[: 3 * count], flat[3 * count : 5 * count], flat[5 * count :]
-        points, pixels, normals = (part.reshape(count, -1) for part in parts)
-        return Placed(points, pixels, normals, none, none)
 
     def _inside_plane(self, person: Person) -> np.ndarray:
         """Four points in model space, mm: a square behind the neutral rim."""
@@ -370,11 +411,29 @@ def _to_camera(points, turn, shift, moved, inner, focal):
         points[i, 2] = depth
 
 
-@njit("void(f4[:,::1], f8, f8, f8, f4[:,::1])", nogil=True, cache=True, fastmath=True)
-def _project(points, focal, center_x, center_y, out):
-    """`Intrinsics.project` without temporary arrays."""
+@njit(
+    "void(f4[:,::1], i4[:,::1], f4[:,::1], i4[::1], i4[::1], f4[::1], f8, f8, f8, f4[:,::1], f4[:,::1], f4[::1], f4[::1])",
+    nogil=True,
+    cache=True,
+    fastmath=True,
+)
+def _carry(
+    coarse, triangles, weights, indptr, indices, data, focal, center_x, center_y, points, pixels, light, facing
+):  # fmt: skip
+    """Level-0 points (c, 3) in camera space, and the light on them, to the drawn vertices by a CSR operator; projected."""
     f, x0, y0 = np.float32(focal), np.float32(center_x), np.float32(center_y)
+    normals, rows = np.empty((len(coarse), 3), np.float32), np.zeros((len(coarse), ROW), np.float32)
+    vertex_normals(coarse, triangles, normals)
+    for i in range(len(coarse)):
+        rows[i, 0], rows[i, 1], rows[i, 2] = coarse[i, 0], coarse[i, 1], coarse[i, 2]
+        rows[i, LIGHT] = luminance_of(normals[i, 0], normals[i, 1], normals[i, 2], weights)
+        rows[i, FACING] = normals[i, 2]
     for i in range(len(points)):
-        scale = f / points[i, 2]
-        out[i, 0] = points[i, 0] * scale + x0
-        out[i, 1] = points[i, 1] * scale + y0
+        sums = nothing8()
+        for k in range(indptr[i], indptr[i + 1]):
+            sums = plus(sums, scaled(lanes8(rows, ROW * np.intp(indices[k])), data[k]))
+        x, y, z = lane(sums, 0), lane(sums, 1), lane(sums, 2)
+        scale = f / z
+        points[i, 0], points[i, 1], points[i, 2] = x, y, z
+        pixels[i, 0], pixels[i, 1] = x * scale + x0, y * scale + y0
+        light[i], facing[i] = lane(sums, LIGHT), lane(sums, FACING)

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
-from f2fcam.mouth.aperture import APERTURES, HEIGHTS, Aperture, ApertureName, PersonAperture, Placed, build_aperture
+from f2fcam.mouth.aperture import APERTURES, HEIGHTS, Aperture, ApertureName, PersonAperture, Placed, apertures
 from f2fcam.mouth.contour import Straight, inside_evidence, rim_shifts, straighten
 from f2fcam.mouth.database import ApertureDatabase, embedding, k_medoids, nearest_neighbours, squared_distances
 from f2fcam.mouth.descriptor import (
@@ -115,7 +115,7 @@ class DatabaseBuilder:
 
     def __init__(self, model: FaceModel, person: Person, clip: TrackedClip, threads: int = 1) -> None:
         self._clip, self._threads, self._camera = clip, threads, person.intrinsics
-        self._apertures = dict(zip(APERTURES, in_order(lambda n: build_aperture(model, n), APERTURES, threads)))
+        self._apertures = apertures(model)
         self._geometry = {name: PersonAperture(model, person, self._apertures[name]) for name in APERTURES}
         found = in_order(lambda name: _facts(self._geometry[name], clip), APERTURES, threads)
         self._facts = dict(zip(APERTURES, found))

@@ -21,25 +21,22 @@ FEWEST_POINTS = 24
 TILT_WEIGHT = 0.3
 """Prior that the gain is the same everywhere, as part of the points' weight."""
 
+LUMINANCE_OF_RGB = np.array(LUMINANCE, np.float32)
+
 PICTURE = types.Array(types.uint8, 3, "C", readonly=True)
 """A picture as the kernels take it; profiles may be mapped read-only."""
 
 
-def luminance(normals: Float32[np.ndarray, "v 3"], lighting: Float32[np.ndarray, "9 3"]) -> Float32[np.ndarray, " v"]:
-    """Irradiance at unit normals in camera space, luminance only."""
-    out = np.empty(len(normals), np.float32)
-    _luminance(normals, np.ascontiguousarray(lighting, np.float32), out)
-    return out
+def luminance_weights(lighting: Float32[np.ndarray, "9 3"]) -> Float32[np.ndarray, "9 1"]:
+    """SH coefficients of luminance."""
+    weights = np.asarray(lighting, np.float32) @ LUMINANCE_OF_RGB
+    return np.ascontiguousarray(weights[:, None])
 
 
-@njit("void(f4[:,::1], f4[:,::1], f4[::1])", nogil=True, cache=True, fastmath=True)
-def _luminance(normals, lighting, out):
-    weights = np.zeros((9, 1), np.float32)
-    for k in range(9):
-        for channel in range(3):
-            weights[k, 0] += np.float32(LUMINANCE[channel]) * lighting[k, channel]
-    for i in range(len(out)):
-        out[i] = _irradiance(normals[i, 0], normals[i, 1], normals[i, 2], weights, 0)
+@njit(inline="always")
+def luminance_of(x, y, z, weights):
+    """Irradiance at a unit normal in camera space, luminance only."""
+    return _irradiance(x, y, z, weights, 0)
 
 
 @njit("f4(f4[::1])", nogil=True, cache=True, fastmath=True)
@@ -57,16 +54,16 @@ def shading_ratio(now, then, floor):
     return min(max(max(now, floor) / max(then, floor), np.float32(SHADING_LIMITS[0])), np.float32(SHADING_LIMITS[1]))
 
 
-@njit(types.void(PICTURE, types.int64, types.int64, types.float32[:, ::1], types.float32[:, ::1], types.int32[::1],
+@njit(types.void(PICTURE, types.int64, types.int64, types.float32[:, ::1], types.float32[::1], types.int32[::1],
                  types.float32[::1], types.float32[::1], types.float32[::1], types.float32[:, ::1], types.boolean[::1]),
       nogil=True, cache=True)  # fmt: skip
-def _colours_at(picture, left, top, pixels, normals, points, light, new_light, table, out, seen):
+def _colours_at(picture, left, top, pixels, facing, points, light, new_light, table, out, seen):
     height, width = picture.shape[:2]
     floor = darkest(light)
     for k in range(len(points)):
         i = points[k]
         x, y = int(np.floor(pixels[i, 0])) - left, int(np.floor(pixels[i, 1])) - top
-        seen[k] = 1 <= x < width - 1 and 1 <= y < height - 1 and normals[i, 2] < -0.2
+        seen[k] = 1 <= x < width - 1 and 1 <= y < height - 1 and facing[i] < -0.2
         for c in range(3):
             out[k, c] = 0
         if not seen[k]:
@@ -84,14 +81,14 @@ def colours_at(
     picture: UInt8[np.ndarray, "h w 3"],
     corner: tuple[int, int],
     pixels: Float32[np.ndarray, "v 2"],
-    normals: Float32[np.ndarray, "v 3"],
+    facing: Float32[np.ndarray, " v"],
     points: Int32[np.ndarray, " k"],
     light: Float32[np.ndarray, " v"],
     new_light: Float32[np.ndarray, " v"],
 ) -> tuple[Float32[np.ndarray, "k 3"], Bool[np.ndarray, " k"]]:
     """Linear colours, means of 3 x 3 pixels, at chosen vertices under a new light; and which of them the picture shows."""
     out, seen = np.empty((len(points), 3), np.float32), np.empty(len(points), np.bool_)
-    _colours_at(picture, *corner, pixels, normals, points, light, new_light, SRGB_TO_LINEAR, out, seen)
+    _colours_at(picture, *corner, pixels, facing, points, light, new_light, SRGB_TO_LINEAR, out, seen)
     return out, seen
 
 

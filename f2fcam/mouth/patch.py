@@ -27,7 +27,6 @@ from f2fcam.mouth.light import (
     colours_at,
     darkest,
     log_gain,
-    luminance,
     shading_ratio,
 )
 from f2fcam.render import Fragments, Region, bounding_region
@@ -39,7 +38,6 @@ from f2fcam.simd import colour, lane, lanes8, low4, mix, nothing8, plus, put8, p
 
 RING = (0.02, 0.9)
 """Vertices with an alpha in this range tell the light around the opening."""
-RING_STRIDE = 3
 EDGE_SHARE = 1 / 15
 """Width of a lip's edge, of the mouth's width: no camera's is as sharp as a pixel."""
 SHADED = (0.5, 0.7, 0.7)
@@ -75,7 +73,6 @@ class Origin:
     Attributes:
         rgb: the crop. x, y: its first pixel in the frame.
         placed: the aperture's surface in the frame's pixels.
-        light: luminance that falls on it.
         rim, content: its opening's visible outline, and what it shows.
     """
 
@@ -83,14 +80,13 @@ class Origin:
     x: int
     y: int
     placed: Placed
-    light: Float32[np.ndarray, " v"]
     rim: Rim
     content: Content
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a patch will stand: the new surface, the light on it, its pixels, and its opening.
+    """Where a patch will stand: the new surface, its pixels, and its opening.
 
     Attributes:
         drawn: what each cell of `stride` pixels sees.
@@ -101,7 +97,6 @@ class Stage:
     """
 
     placed: Placed
-    light: Float32[np.ndarray, " v"]
     drawn: Fragments
     stride: int
     region: Region
@@ -119,7 +114,7 @@ class PatchMaker:
         self.aperture = aperture
         self._rasterizer = CpuRasterizer()
         ring = np.flatnonzero((aperture.alpha > RING[0]) & (aperture.alpha < RING[1]))
-        self._ring = ring[::RING_STRIDE].astype(np.int32)
+        self._ring = ring.astype(np.int32)
         self._rim = np.concatenate([aperture.upper, aperture.lower])
         self._attributes = np.zeros((len(aperture.vertices), CELL), np.float32)
         self._attributes[:, ALPHA], self._attributes[:, SEEN] = aperture.alpha, 1
@@ -132,11 +127,10 @@ class PatchMaker:
     def stage(
         self,
         new: Placed,
-        lighting: Float32[np.ndarray, "9 3"],
         intrinsics: Intrinsics,
         tint: Float32[np.ndarray, "m 3"] | None = None,
     ) -> Stage:
-        """Draw the new surface under a light. The fragments live until the next call. `tint`: see `Complexion.log_gain`."""
+        """Draw the new surface. The fragments live until the next call. `tint`: see `Complexion.log_gain`."""
         px_per_mm = intrinsics.focal / float(new.points[:, 2].mean())
         stride = max(1, int(px_per_mm / CELLS_PER_MM))
         drawn, mask = self._draw(new, intrinsics, stride)
@@ -147,8 +141,7 @@ class PatchMaker:
         if tint is not None:
             operator = self.aperture.operator
             sparse_times_points(operator.indptr, operator.indices, operator.data, tint[self.aperture.columns], own_tint)
-        light = luminance(new.normals, lighting)
-        return Stage(new, light, drawn, stride, region, opened, coverage, outline, own_tint, px_per_mm)
+        return Stage(new, drawn, stride, region, opened, coverage, outline, own_tint, px_per_mm)
 
     def _draw(self, placed: Placed, intrinsics: Intrinsics, stride: int) -> tuple[Fragments, UInt8[np.ndarray, "h w"]]:
         """What each cell sees, and where it sees into the opening."""
@@ -182,7 +175,14 @@ class PatchMaker:
             plane = self._colour_match(stage, origin, displayed)
         inner_gain = np.empty(3, np.float32)
         _relate(
-            new.pixels, origin.placed.pixels, stage.light, origin.light, plane, self._rim, self._attributes, inner_gain
+            new.pixels,
+            origin.placed.pixels,
+            new.light,
+            origin.placed.light,
+            plane,
+            self._rim,
+            self._attributes,
+            inner_gain,
         )
         if origin is displayed:
             self._attributes[:, GAIN : GAIN + 3] *= np.exp(stage.tint)
@@ -193,9 +193,9 @@ class PatchMaker:
         """See `light.colour_match`: the retrieved ring's colours against the displayed one's, both in the new light."""
         (theirs, in_theirs), (ours, in_ours) = (
             colours_at(
-                side.rgb, (side.x, side.y), side.placed.pixels, side.placed.normals, self._ring, side.light, stage.light
+                side.rgb, (side.x, side.y), placed.pixels, placed.facing, self._ring, placed.light, stage.placed.light
             )
-            for side in (origin, displayed)
+            for side, placed in ((origin, origin.placed), (displayed, displayed.placed))
         )
         ours *= np.exp(stage.tint[self._ring] / np.float32(GAMMA))
         return colour_match(theirs, ours, stage.placed.pixels[self._ring], in_theirs & in_ours)

@@ -16,7 +16,6 @@ from f2fcam.face.state import Performance, Person
 from f2fcam.mouth.aperture import APERTURES, Aperture, ApertureName, PersonAperture, apertures
 from f2fcam.mouth.database import ApertureDatabase
 from f2fcam.mouth.interior import content, even_content
-from f2fcam.mouth.light import luminance
 from f2fcam.mouth.patch import Origin, PatchMaker
 from f2fcam.mouth.reduced import reduced, reduced_crop
 from f2fcam.mouth.retrieve import DISPLAYED, NONE, RetrievalState, retrieve
@@ -131,7 +130,7 @@ class Retoucher:
         wanted = Performance(expression, performance.camera_from_model, performance.lighting)
         own = self._own(name, displayed)
         placed = geometry.place(wanted, own_misfit, misfit)
-        stage = maker.stage(placed, performance.lighting, self.intrinsics, displayed.tint)
+        stage = maker.stage(placed, self.intrinsics, displayed.tint)
         patch = replace(
             maker.make(stage, self._origin(name, state.entry, own), own),
             rows=maker.aperture.columns,
@@ -156,14 +155,13 @@ class Retoucher:
             return replace(last[1], rgb=displayed.rgb)
         database, maker = self.databases[name], self._makers[name]
         placed = self._geometry[name].place(displayed.performance, database.misfit[displayed.row])
-        light = luminance(placed.normals, displayed.performance.lighting)
         entry = database.entry_of(displayed.row)
         if entry >= 0:
             outline, shows = database.rim(entry), database.content(entry)
         else:
             outline = maker.outline(placed, self.intrinsics)
             shows = content(displayed.rgb, outline, (0, 0)) if maker.aperture.has_jaw else even_content()
-        own = Origin(displayed.rgb, 0, 0, placed, light, outline, shows)
+        own = Origin(displayed.rgb, 0, 0, placed, outline, shows)
         self._last_own[name] = displayed, own
         return own
 
@@ -180,8 +178,7 @@ class Retoucher:
         crop, (x, y) = database.crop(entry), (int(v) for v in database.corner[entry])
         if self._scale < 1:
             crop, x, y = reduced_crop(crop, x, y, self._scale)
-        light = luminance(placed.normals, performance.lighting)
-        known[entry] = Origin(crop, x, y, placed, light, database.rim(entry), database.content(entry))
+        known[entry] = Origin(crop, x, y, placed, database.rim(entry), database.content(entry))
         if len(known) > KEPT_ORIGINS:
             known.popitem(last=False)
         return known[entry]
