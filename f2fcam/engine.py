@@ -27,7 +27,7 @@ from f2fcam.channel import Channel, Message, die_with_parent, from_parent
 from f2fcam.control import error_message
 from f2fcam.deadline import FULL, PINNED, Deadline, Levels, Quality
 from f2fcam.errors import F2FError, InputError
-from f2fcam.frame import Frame, i420_from_rgb
+from f2fcam.frame import Frame, Undeveloped, i420_from_rgb
 from f2fcam.latest import SLOTS, Closed, Latest
 from f2fcam.memory import give_back
 from f2fcam.metrics import Rate, Stages
@@ -75,6 +75,10 @@ class Pipeline(Protocol):
     @property
     def levels(self) -> Levels:
         """What the qualities mean that it is made for."""
+        ...
+
+    def room(self, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        """Where the pixels of the next `track` are best put; until it returns."""
         ...
 
     def track(self, frame: Frame, quality: Quality = FULL) -> Any:
@@ -131,20 +135,16 @@ class EngineSetup:
 
 @dataclass(slots=True)
 class FrameSlot:
-    """A buffer of the edge from capture to track."""
+    """A place on the edge from capture to track."""
 
-    pixels: UInt8[np.ndarray, "h w 3"] = field(default_factory=lambda: np.empty((0, 0, 3), np.uint8))
-    index: int = 0
+    picture: Undeveloped | None = None
     timestamp_ns: int = 0
     captured_ns: int = 0
     quality: Quality = FULL
 
-    def fill(self, frame: Frame, timestamp_ns: int, captured_ns: int) -> None:
-        """Copy a picture: the source may use its own buffer again."""
-        if self.pixels.shape != frame.rgb.shape:
-            self.pixels = np.empty_like(frame.rgb)
-        np.copyto(self.pixels, frame.rgb)
-        self.index, self.timestamp_ns, self.captured_ns = frame.index, timestamp_ns, captured_ns
+    def fill(self, picture: Undeveloped, timestamp_ns: int, captured_ns: int) -> None:
+        """Keep a picture, which holds its own memory."""
+        self.picture, self.timestamp_ns, self.captured_ns = picture, timestamp_ns, captured_ns
 
 
 @dataclass(slots=True)
@@ -280,10 +280,10 @@ class Engine:
                     source, clock, frames = self._open_source(), Clock(), 0
                     continue
                 with self._stages.timed("capture"):
-                    frame = source.read()
-                if frame is not None:
+                    picture = source.grab()
+                if picture is not None:
                     frames += 1
-                    self._pass_on(frame, clock, live=source.info.live)
+                    self._pass_on(picture, clock, live=source.info.live)
                 elif self._loop and frames:
                     source.close()
                     source, frames = self._open_source(), 0
@@ -296,9 +296,9 @@ class Engine:
             source.close()
             self._frames.close()
 
-    def _pass_on(self, frame: Frame, clock: Clock, *, live: bool) -> None:
-        """Hand a frame to the tracker, at its time."""
-        timestamp_ns = frame.timestamp_ns if live else clock.place(frame.timestamp_ns)
+    def _pass_on(self, picture: Undeveloped, clock: Clock, *, live: bool) -> None:
+        """Hand a picture to the tracker, at its time."""
+        timestamp_ns = picture.timestamp_ns if live else clock.place(picture.timestamp_ns)
         if not live and not self._every_frame:
             wait_s = clock.wait_s(timestamp_ns, time.monotonic())
             if wait_s > 0 and self._stopped.wait(wait_s):
@@ -306,20 +306,26 @@ class Engine:
         if self._deadline is not None:
             self._deadline.arrived(timestamp_ns)
         now_ns = time.monotonic_ns()
-        by_driver = live and 0 <= now_ns - frame.timestamp_ns < OLDEST_CAPTURE_NS
+        by_driver = live and 0 <= now_ns - picture.timestamp_ns < OLDEST_CAPTURE_NS
         slot = self._frames.borrow()
-        slot.fill(frame, timestamp_ns, frame.timestamp_ns if by_driver else now_ns)
+        slot.fill(picture, timestamp_ns, picture.timestamp_ns if by_driver else now_ns)
         (self._frames.hand_over if self._every_frame else self._frames.put)(slot)
 
     def _track(self) -> None:
         self._work("track", self._frames, self._tracked_of, self._tracked)
 
     def _tracked_of(self, slot: FrameSlot) -> Any:
+        """None where the picture is broken."""
+        picture, slot.picture = slot.picture, None
+        assert picture is not None
         if self._recalibrate.is_set():
             self._recalibrate.clear()
             self._pipeline.recalibrate()
+        room = self._pipeline.room(picture.size)
+        if not picture.develop(room):
+            return None
         slot.quality = FULL if self._deadline is None else self._deadline.quality
-        return self._pipeline.track(Frame(slot.pixels, slot.index, slot.timestamp_ns), slot.quality)
+        return self._pipeline.track(Frame(room, picture.index, slot.timestamp_ns), slot.quality)
 
     def _retouch(self) -> None:
         self._work("retouch", self._tracked, lambda slot: self._pipeline.retouch(slot.value), self._retouched)
@@ -334,7 +340,7 @@ class Engine:
         return output
 
     def _work(self, stage: str, before: Latest[Any], work: Callable[[Any], Any], after: Latest[Any]) -> None:
-        """Take what the stage before has put, and put what comes of it."""
+        """Take what the stage before has put, and put what comes of it, if anything."""
         try:
             while not self._stopped.is_set():
                 after.wait_taken()
@@ -343,6 +349,9 @@ class Engine:
                 start = self._clock()
                 with self._stages.timed(stage):
                     made = work(slot)
+                if made is None:
+                    before.give_back(slot)
+                    continue
                 if self._deadline is not None:
                     now = self._clock()
                     self._deadline.took(stage, now - start, slot.quality, now)

@@ -6,6 +6,7 @@ photometric residuals use sRGB-encoded values in [0, 1]. Both directions go thro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,38 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.rgb.shape[1], self.rgb.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Undeveloped:
+    """A picture as its source gave it: colours are worked out for those alone that are looked at, and a camera's newest wins.
+
+    Attributes:
+        size: width and height in pixels.
+        index, timestamp_ns: as of `Frame`.
+        develop: writes its pixels (h, w, 3); False where it turns out to be broken. It holds what it needs: the source may go
+            on, or be closed. One thread at a time develops the pictures of a source.
+    """
+
+    size: tuple[int, int]
+    index: int
+    timestamp_ns: int
+    develop: Callable[[UInt8[np.ndarray, "h w 3"]], bool]
+
+    @classmethod
+    def of(cls, frame: Frame) -> Undeveloped:
+        """A picture that comes as RGB, in memory of its own."""
+        return cls(frame.size, frame.index, frame.timestamp_ns, lambda out: _copied(frame.rgb, out))
+
+    def frame(self) -> Frame | None:
+        """The picture in memory of its own, `None` where it is broken."""
+        rgb = np.empty((self.size[1], self.size[0], 3), np.uint8)
+        return Frame(rgb, self.index, self.timestamp_ns) if self.develop(rgb) else None
+
+
+def _copied(rgb: UInt8[np.ndarray, "h w 3"], out: UInt8[np.ndarray, "h w 3"]) -> bool:
+    np.copyto(out, rgb)
+    return True
 
 
 def srgb_encode(linear: np.ndarray) -> np.ndarray:

@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from f2fcam.deadline import FULL, Levels, Quality
 from f2fcam.face.morphable import FaceModel, load_face_model
 from f2fcam.frame import Frame
@@ -48,6 +51,10 @@ class LivePipeline:
     def levels(self) -> Levels:
         """Of both sides, for this target."""
         return Levels(effort.WORDS, tuple(detail.words for detail in self._render.details))
+
+    def room(self, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        """Where the actor's side has the next picture's pixels."""
+        return self._source.room(size)
 
     def track(self, frame: Frame, quality: Quality = FULL) -> Tracked:
         """The actor's performance, in the target's terms."""

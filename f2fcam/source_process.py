@@ -1,7 +1,7 @@
 """The actor's side in a process of its own: tracking and rendering then share no interpreter, and each has a core.
 
-The parent writes the source picture into memory that both map, asks for one performance and waits for the answer, which
-holds none of the picture: the process that makes the output never computes on the actor's pixels.
+The source picture is developed in memory that both map; the parent asks for one performance and waits for the answer, which
+holds none of the picture: the process that makes the output does nothing else with the actor's pixels.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 import mmap
 import os
 import socket
@@ -20,6 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from f2fcam.channel import Child, Forked, die_with_parent, from_parent
 from f2fcam.control import error_from, error_message
@@ -74,9 +76,22 @@ class SourceProcess:
         """The tracker's process number."""
         return self._child.pid
 
+    def room(self, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        """The shared memory, which grows with the largest picture; nobody may hold it then."""
+        shape = (size[1], size[0], 3)
+        count = math.prod(shape)
+        if count > len(self._map):
+            self._map.close()
+            os.truncate(self._memory, count)
+            self._map = mmap.mmap(self._memory, count)
+        return np.frombuffer(self._map, np.uint8, count).reshape(shape)
+
     def track(self, frame: Frame, quality: Quality = FULL) -> Tracked:
         """The actor's performance in `frame`; F2FError as the tracker raised it, RuntimeError when it has ended."""
-        self._lay_out(frame.rgb)
+        room = self.room(frame.size)
+        if not np.may_share_memory(room, frame.rgb):
+            np.copyto(room, frame.rgb)
+        del room  # or the map cannot be closed
         request = frame.rgb.shape, frame.index, frame.timestamp_ns, self._recalibrate, quality
         self._recalibrate = False
         try:
@@ -115,14 +130,6 @@ class SourceProcess:
             return self._connection.recv()
         except ConnectionResetError:
             return self._connection.recv()
-
-    def _lay_out(self, rgb: np.ndarray) -> None:
-        """The picture into the shared memory, which grows with the largest one."""
-        if rgb.nbytes > len(self._map):
-            self._map.close()
-            os.truncate(self._memory, rgb.nbytes)
-            self._map = mmap.mmap(self._memory, rgb.nbytes)
-        np.copyto(np.frombuffer(self._map, np.uint8, rgb.nbytes).reshape(rgb.shape), rgb)
 
 
 def start_tracker(log_file: Path) -> SourceProcess:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from f2fcam.deadline import FULL, Quality
 from f2fcam.face.camera import Intrinsics
@@ -66,6 +66,10 @@ class Casting:
 class Source(Protocol):
     """Performances from source pictures, here or in a process of its own."""
 
+    def room(self, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        """Where the pixels of the next `track` need not be copied from; until it returns."""
+        ...
+
     def track(self, frame: Frame, quality: Quality = FULL) -> Tracked:
         """The actor's performance in `frame`, whose pixels are not kept."""
         ...
@@ -92,8 +96,15 @@ class SourceSide:
         self._workspace: ActorWorkspace | None = None
         self._learner: Learner | None = None
         self._state = ActorState()
+        self._room = np.empty((0, 0, 3), np.uint8)
         if casting.size is not None:
             self._begin(casting.size)
+
+    def room(self, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        """Memory that is used again."""
+        if self._room.shape[1::-1] != size:
+            self._room = np.empty((size[1], size[0], 3), np.uint8)
+        return self._room
 
     def track(self, frame: Frame, quality: Quality = FULL) -> Tracked:
         """The actor's performance, in the target's terms."""

@@ -19,7 +19,7 @@ from f2fcam import engine
 from f2fcam.capture import SourceInfo
 from f2fcam.deadline import FULL, Levels, Quality
 from f2fcam.errors import DeviceError, ProfileError
-from f2fcam.frame import Frame
+from f2fcam.frame import Frame, Undeveloped
 
 BITS = 16
 ACTOR_GREY = 77
@@ -36,12 +36,12 @@ class FakeSource:
         self._index = 0
         self.closed = False
 
-    def read(self) -> Frame | None:
+    def grab(self) -> Undeveloped | None:
         if self._index == self._length:
             return None
         frame = Frame(self._rgb, self._index, round(self._index * 1e9 / self.fps))
         self._index += 1
-        return frame
+        return Undeveloped.of(frame)
 
     def close(self) -> None:
         self.closed = True
@@ -86,6 +86,9 @@ class FakePipeline:
     def __init__(self, setup: engine.EngineSetup) -> None:
         self._setup, self.recalibrated, self.closed = setup, 0, False
         self.levels = Levels(("full", "less"), ("full", "less", "least"))
+
+    def room(self, size: tuple[int, int]) -> np.ndarray:
+        return np.empty((size[1], size[0], 3), np.uint8)
 
     def track(self, frame: Frame, quality: Quality = FULL) -> int:
         assert frame.rgb.min() == frame.rgb.max() == ACTOR_GREY

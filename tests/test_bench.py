@@ -59,8 +59,10 @@ def test_replay_decodes_repeatedly_and_numbers_pictures_by_their_moments(tmp_pat
     replay = Replay(_film(tmp_path / "s.mp4"), fps=100.0, duration_s=0.1)
     assert replay.info.live and replay.size == (48, 32)
     frames = []
-    while (frame := replay.read()) is not None:
-        assert time.monotonic_ns() >= frame.timestamp_ns
+    while (picture := replay.grab()) is not None:
+        assert time.monotonic_ns() >= picture.timestamp_ns
+        frame = picture.frame()
+        assert frame is not None
         frames.append((frame.index, frame.timestamp_ns, int(frame.rgb[16, 24, 0])))
     replay.close()
     numbers = [index for index, _, _ in frames]
@@ -73,12 +75,12 @@ def test_replay_decodes_repeatedly_and_numbers_pictures_by_their_moments(tmp_pat
 
 def test_replay_loses_what_nobody_waited_for(tmp_path: Path):
     replay = Replay(_film(tmp_path / "s.mp4"), fps=1000.0, duration_s=60.0)
-    first = replay.read()
+    first = replay.grab()
     assert first is not None
     behind = time.monotonic_ns() + 20_000_000
     while time.monotonic_ns() < behind:
         pass
-    second = replay.read()
+    second = replay.grab()
     replay.close()
     assert second is not None and second.index - first.index >= 20  # not a queue of old ones
     assert second.timestamp_ns > behind - 20_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from f2fcam.deadline import FULL
 from f2fcam.engine import Engine, EngineSetup, Picture, RingPublisher, fit
 from f2fcam.errors import InputError
-from f2fcam.frame import rgb_from_i420
+from f2fcam.frame import Undeveloped, rgb_from_i420
 from f2fcam.ring import Ring, i420_bytes
 from tests.fake_engine import FakePipeline, FakeSource, index_in, pattern
 
@@ -28,8 +29,8 @@ def run_in_thread(engine: Engine) -> threading.Thread:
 
 def test_a_file_through_the_threads_without_drops_equals_one_after_the_other():
     frames = 120
-    source, pipeline = FakeSource(length=frames), FakePipeline(SETUP)
-    expected = [pipeline.render(pipeline.retouch(pipeline.track(frame))).rgb for frame in iter(source.read, None)]
+    pipeline = FakePipeline(SETUP)
+    expected = [pipeline.render(pipeline.retouch(index)).rgb for index in range(frames)]
     got: list[np.ndarray] = []
     engine = Engine(
         lambda: FakeSource(length=frames),
@@ -54,10 +55,10 @@ def test_a_slow_stage_costs_frames_not_order_and_no_work():
     class Counted:
         info, close = source.info, source.close
 
-        def read(self):
+        def grab(self):
             with read:
                 read.notify_all()
-            return source.read()
+            return source.grab()
 
     class Slow(FakePipeline):
         def track(self, frame, quality=FULL):
@@ -83,6 +84,44 @@ def test_a_slow_stage_costs_frames_not_order_and_no_work():
     drops = engine.report()["drops"]
     assert drops["capture"] >= 5 * (len(seen) - 1)
     assert all(drops[stage] <= 1 for stage in ("track", "retouch", "render"))  # one at the end, when nobody waits
+
+
+def test_only_pictures_that_are_tracked_are_developed_and_a_broken_one_is_left_out():
+    developed: list[int] = []
+    shown: list[int] = []
+    source = FakeSource(fps=1000.0)
+
+    def watched(picture: Undeveloped) -> Undeveloped:
+        def develop(out: np.ndarray) -> bool:
+            developed.append(picture.index)
+            return picture.develop(out) and len(developed) % 3 != 0
+
+        return replace(picture, develop=develop)
+
+    class Watched:
+        info, close = source.info, source.close
+
+        def grab(self):
+            picture = source.grab()
+            return None if picture is None else watched(picture)
+
+    class Slow(FakePipeline):
+        def track(self, frame, quality=FULL):
+            ahead = source._index + 10
+            wait_until(lambda: source._index >= ahead)
+            return super().track(frame, quality)
+
+    def publish(picture: Picture) -> None:
+        shown.append(picture.source_index)
+        if len(shown) == 6:
+            engine.stop()
+
+    engine = Engine(Watched, Slow(SETUP), publish)
+    engine.run()
+    assert len(developed) * 5 < source._index
+    broken = developed[2::3]
+    assert not set(broken) & set(shown)
+    assert shown == [index for index in developed if index not in broken][: len(shown)]
 
 
 def test_a_file_loops_until_stopped_with_rising_times():

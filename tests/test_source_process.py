@@ -59,6 +59,12 @@ def test_it_answers_what_the_same_side_answers_here(casting, tmp_path):
             assert (theirs.index, theirs.timestamp_ns) == (frame.index, frame.timestamp_ns)
             np.testing.assert_allclose(theirs.expression, own.expression, atol=2e-3)  # its BLAS has one thread
             assert theirs.tracked.fit is None
+            room = there.room(frame.size)  # a picture that is developed there is not copied
+            np.copyto(room, frame.rgb[::-1])
+            np.copyto(room, room[::-1].copy())
+            again = there.track(Frame(room, frame.index, frame.timestamp_ns)).acted
+            del room
+            assert again.status == here.track(frame).acted.status
         assert there.report() == here.report() == {"faces": 1, "actor": "known"}
         pid = there.pid
     finally:

@@ -110,7 +110,7 @@ def test_a_written_clip_shows_its_truth(tmp_path):
 
 def test_the_source_gives_frames_in_order_at_the_wished_size():
     source = open_source("synthetic:1", (160, 120), 240)
-    frames = [source.read() for _ in range(3)]
+    frames = [source.grab() for _ in range(3)]
     source.close()
     assert source.info.live and source.fps == 240
     assert all(frame.size == (160, 120) for frame in frames)

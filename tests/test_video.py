@@ -320,11 +320,26 @@ def test_no_picture_is_no_video(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+def test_grabbed_pictures_are_those_that_are_read(tmp_path: Path, clips: Path):
+    """Whenever they are developed: the decoder has gone on, and the file is closed."""
+    for path, side in ((write_clip(tmp_path / "a.mp4", 6), None), (clips / "face_then_cut.mov", 320)):
+        with VideoFile(path, max_side=side) as video:
+            read = [video.read() for _ in range(6)]
+            video.rewind()
+            grabbed = [video.grab() for _ in range(6)]
+        for one, picture in zip(read, grabbed, strict=True):
+            assert one is not None and picture is not None
+            out = np.full((picture.size[1], picture.size[0], 3), 7, np.uint8)
+            assert picture.develop(out)
+            assert (picture.index, picture.timestamp_ns) == (one.index, one.timestamp_ns)
+            assert np.array_equal(out, one.rgb)
+
+
 def test_open_source(tmp_path: Path):
     path = write_clip(tmp_path / "a.mp4", 3)
     for uri in (str(path), f"video:{path}"):
         source = open_source(uri)
-        frame = source.read()
+        frame = source.grab()
         assert frame is not None
         assert (frame.index, source.size, source.fps, source.info.live) == (0, SIZE, 30.0, False)
         source.close()

@@ -157,39 +157,61 @@ def test_pictures_and_the_drivers_clock():
     camera = opened(driver)
     assert (camera.size, camera.fps, camera.info.name, camera.info.live) == ((1280, 720), 30.0, "Test Cam", True)
     assert len(driver.buffers) == 2
-    first, second = camera.read(), camera.read()
+    first, second = camera.grab(), camera.grab()
     assert (first.index, first.timestamp_ns) == (0, 5_000_001_000)
     assert (second.index, second.timestamp_ns) == (1, 5_033_000_000)
-    np.testing.assert_allclose(first.rgb[300, 300], (40, 80, 200), atol=3)
     camera.close()
     assert (driver.opened, driver.streaming) == (0, 0)
+    for buffer in driver.buffers:
+        buffer[:] = bytes(len(buffer))
+    frame = first.frame()  # it holds nothing of the driver's
+    assert frame is not None
+    np.testing.assert_allclose(frame.rgb[300, 300], (40, 80, 200), atol=3)
 
 
 def test_every_buffer_goes_back_to_the_driver():
     driver = FakeDriver(TYPICAL, [(jpeg(40), i) for i in range(6)])
     camera = opened(driver)
     for _ in range(6):
-        camera.read()
+        camera.grab()
         assert sorted(driver.queued) == [0, 1]
 
 
 def test_torn_pictures_are_left_out():
     driver = FakeDriver(TYPICAL, [(b"", 1000), (b"nonsense", 2000), (jpeg(60, (640, 480)), 3000), (jpeg(60), 4000)])
-    frame = opened(driver).read()
-    assert frame.timestamp_ns == 4000
-    np.testing.assert_allclose(frame.rgb[300, 300], (60, 120, 200), atol=3)
+    camera = opened(driver)
+    pictures = [camera.grab() for _ in range(3)]
+    assert [picture.timestamp_ns for picture in pictures] == [2000, 3000, 4000]
+    nonsense, other_size, whole = (picture.frame() for picture in pictures)
+    assert nonsense is None and other_size is None and whole is not None
+    np.testing.assert_allclose(whole.rgb[300, 300], (60, 120, 200), atol=3)
+
+
+def test_a_picture_that_nobody_looks_at_is_not_decoded(monkeypatch: pytest.MonkeyPatch):
+    decoded: list[int] = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(
+        webcam.cv2, "imdecode", lambda data, *a, **k: (decoded.append(len(data)), decode(data, *a, **k))[1]
+    )
+    camera = opened(FakeDriver(TYPICAL, [(jpeg(40 + i), i) for i in range(3)]))
+    pictures = [camera.grab() for _ in range(3)]
+    assert not decoded
+    assert pictures[2].frame() is not None
+    assert len(decoded) == 1
 
 
 def test_only_broken_pictures_end_in_words():
+    camera = opened(FakeDriver(TYPICAL, [(b"nonsense", i) for i in range(100)]))
     with pytest.raises(DeviceError, match="broken pictures"):
-        opened(FakeDriver(TYPICAL, [(b"nonsense", i) for i in range(100)])).read()
+        for _ in range(100):
+            assert camera.grab().frame() is None
 
 
 def test_unplugged():
     camera = opened(FakeDriver(TYPICAL, [(jpeg(40), 1)]))
-    camera.read()
+    camera.grab()
     with pytest.raises(DeviceError, match="unplugged") as caught:
-        camera.read()
+        camera.grab()
     assert caught.value.exit_code == 3
     camera.close()
 
@@ -226,7 +248,7 @@ def test_clock_of_a_driver_without_one(monkeypatch: pytest.MonkeyPatch):
     driver = FakeDriver(TYPICAL, [(jpeg(40), 5)])
     driver.flags = 0
     monkeypatch.setattr(v4l2.time, "monotonic_ns", lambda: 77)
-    assert opened(driver).read().timestamp_ns == 77
+    assert opened(driver).grab().timestamp_ns == 77
 
 
 def test_missing_device():
@@ -262,8 +284,7 @@ def test_yuyv(colour: tuple[int, int, int], full_range: bool):
     y = round(offset + scale * luma)
     u, v = round(128 + chroma * (b - luma) / 1.772), round(128 + chroma * (r - luma) / 1.402)
     line = bytes([y, min(u, 255), y, min(v, 255)] * 4) + b"padding!"
-    rgb = webcam.rgb_from_yuyv(line * 4, (8, 4), len(line), Coding("bt601", full_range))
-    assert rgb is not None
-    assert rgb.shape == (4, 8, 3)
+    rgb = np.zeros((4, 8, 3), np.uint8)
+    assert webcam.rgb_from_yuyv(line * 4, len(line), Coding("bt601", full_range), rgb)
     assert np.abs(rgb.astype(int) - np.array(colour)).max() <= 3
-    assert webcam.rgb_from_yuyv(line * 3, (8, 4), len(line), Coding("bt601", full_range)) is None
+    assert not webcam.rgb_from_yuyv(line * 3, len(line), Coding("bt601", full_range), rgb)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from f2fcam.capture import SourceInfo
 from f2fcam.capture.video import VideoFile
 from f2fcam.engine import fit
 from f2fcam.errors import InputError
-from f2fcam.frame import Frame
+from f2fcam.frame import Undeveloped
 from f2fcam.publish.video import VideoWriter
 
 Pictures = list[UInt8[np.ndarray, "h w 3"]]
@@ -110,7 +111,7 @@ class Replay:
         """The moment of a picture."""
         return (self._start_ns or 0) + int(number * 1_000_000_000 / self._rate)
 
-    def read(self) -> Frame | None:
+    def grab(self) -> Undeveloped | None:
         """Wait for the next picture's moment; the newest one where that has passed."""
         now_ns = time.monotonic_ns()
         if self._start_ns is None:
@@ -119,13 +120,13 @@ class Replay:
         if number >= self._count:
             return None
         time.sleep(max(self.due_ns(number) - time.monotonic_ns(), 0) / 1e9)
-        frame = self._video.read()
-        if frame is None:
+        picture = self._video.grab()
+        if picture is None:
             self._video.rewind()
-            frame = self._video.read()
-            assert frame is not None, "the film had a picture before"
+            picture = self._video.grab()
+            assert picture is not None, "the film had a picture before"
         self._next = number + 1
-        return Frame(frame.rgb, number, self.due_ns(number))
+        return replace(picture, index=number, timestamp_ns=self.due_ns(number))
 
     def close(self) -> None:
         """Close the film."""

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from f2fcam.errors import ConfigError
-from f2fcam.frame import Frame
+from f2fcam.frame import Undeveloped
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SourceInfo:
 
 
 class FrameSource(Protocol):
-    """Pictures in order. `read` blocks for a live source and answers `None` at the end of a file."""
+    """Pictures in order. `grab` blocks for a live source and answers `None` at the end of a file."""
 
     @property
     def info(self) -> SourceInfo: ...
@@ -57,7 +57,7 @@ class FrameSource(Protocol):
     @property
     def fps(self) -> float: ...
 
-    def read(self) -> Frame | None: ...
+    def grab(self) -> Undeveloped | None: ...
 
     def close(self) -> None: ...
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from f2fcam.capture import SourceInfo
 from f2fcam.errors import ConfigError
-from f2fcam.frame import Frame
+from f2fcam.frame import Frame, Undeveloped
 from f2fcam.synthetic.acting import Script
 from f2fcam.synthetic.clip import SyntheticClip
 from f2fcam.synthetic.person import SyntheticPerson
@@ -42,7 +42,7 @@ class SyntheticSource:
         """Frames per second."""
         return float(self._rate)
 
-    def read(self) -> Frame:
+    def grab(self) -> Undeveloped:
         """Wait for the next frame's moment and draw it."""
         now = time.monotonic_ns()
         if self._start_ns is None:
@@ -52,7 +52,7 @@ class SyntheticSource:
         if due_ns > now:
             time.sleep((due_ns - now) / 1e9)
         self._next = number + 1
-        return Frame(self._clip.frame(number / self.fps), number, due_ns)
+        return Undeveloped.of(Frame(self._clip.frame(number / self.fps), number, due_ns))
 
     def close(self) -> None:
         """Nothing to give back; whoever opens it again begins anew."""

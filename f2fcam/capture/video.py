@@ -23,7 +23,7 @@ from jaxtyping import Int64, UInt8
 
 from f2fcam.capture import SourceInfo
 from f2fcam.errors import ConfigError, InputError
-from f2fcam.frame import Frame
+from f2fcam.frame import Frame, Undeveloped
 from f2fcam.yuv import Coding, Matrix, i420_to_rgb
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,14 @@ class VideoFile:
 
     def read(self) -> Frame | None:
         """The next frame of the range, `None` after its last."""
+        picture = self.grab()
+        if picture is None:
+            return None
+        with self._explained():
+            return picture.frame()
+
+    def grab(self) -> Undeveloped | None:
+        """The next frame of the range as it was decoded, `None` after its last."""
         if self._next >= self.stop:
             return None
         with self._explained():
@@ -126,7 +134,7 @@ class VideoFile:
                     break
                 if index >= self._next:
                     self._next = index + 1
-                    return self._frame(index, picture)
+                    return self._undeveloped(index, picture)
         self._next = self.stop
         return None
 
@@ -137,7 +145,9 @@ class VideoFile:
         with self._explained():
             for found, picture in self._pictures_from(index):
                 if found >= index:
-                    return self._frame(found, picture)
+                    frame = self._undeveloped(found, picture).frame()
+                    assert frame is not None, "what could be decoded can be converted"
+                    return frame
         raise InputError(f"Picture {index} of {self.path} cannot be decoded.", hint=_NOT_A_VIDEO)
 
     def rewind(self) -> None:
@@ -256,14 +266,20 @@ class VideoFile:
                 hint="Copy or download the video again, or use --range.",
             )
 
-    def _frame(self, index: int, picture: av.VideoFrame) -> Frame:
-        rgb = to_rgb(picture, self._scaled, self._scaler)
+    def _undeveloped(self, index: int, picture: av.VideoFrame) -> Undeveloped:
+        return Undeveloped(self.size, index, int(self.times_ns[index]), lambda out: self._develop(picture, out))
+
+    def _develop(self, picture: av.VideoFrame, out: UInt8[np.ndarray, "h w 3"]) -> bool:
         transpose, flip_x, flip_y = self._upright
+        turned = transpose or flip_x or flip_y
+        rgb = to_rgb(picture, self._scaled, self._scaler, None if turned else out)
         if transpose:
             rgb = cv2.transpose(rgb)
         if flip_x or flip_y:
             rgb = cv2.flip(rgb, -1 if flip_x and flip_y else 1 if flip_x else 0)
-        return Frame(np.asarray(rgb), index, int(self.times_ns[index]))
+        if rgb is not out:
+            np.copyto(out, rgb)
+        return True
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -293,9 +309,12 @@ def comment_of(path: str | Path) -> str:
 
 
 def to_rgb(
-    picture: av.VideoFrame, size: tuple[int, int] | None = None, scaler: VideoReformatter | None = None
+    picture: av.VideoFrame,
+    size: tuple[int, int] | None = None,
+    scaler: VideoReformatter | None = None,
+    out: UInt8[np.ndarray, "h w 3"] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB of a decoded picture, by the matrix and range that it is tagged with or that its lines mean."""
+    """RGB of a decoded picture, by the matrix and range that it is tagged with or that its lines mean; into `out` if possible."""
     coding = coding_of(picture)
     width, height = size or (picture.width, picture.height)
     scaler = scaler or VideoReformatter()
@@ -307,7 +326,8 @@ def to_rgb(
                 interpolation=Interpolation.AREA,
             )  # fmt: skip
         planes = [np.frombuffer(memoryview(p), np.uint8).reshape(p.height, p.line_size) for p in picture.planes]
-        return i420_to_rgb(planes[0], planes[1], planes[2], coding, np.empty((height, width, 3), np.uint8))
+        out = np.empty((height, width, 3), np.uint8) if out is None else out
+        return i420_to_rgb(planes[0], planes[1], planes[2], coding, out)
     picture = scaler.reformat(
         picture, width, height, "rgb24", src_colorspace=_SCALER_MATRIX[coding.matrix], src_color_range=span,
         dst_color_range=ColorRange.JPEG, interpolation=_EXACT,

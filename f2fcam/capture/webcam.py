@@ -1,4 +1,4 @@
-"""A webcam as RGB frames: our own driver calls on Linux, OpenCV's capture on Windows and macOS. Never mirrored."""
+"""A webcam's pictures: our own driver calls on Linux, OpenCV's capture on Windows and macOS. Never mirrored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from f2fcam.capture import FrameSource, SourceInfo
 from f2fcam.errors import ConfigError, DeviceError
-from f2fcam.frame import Frame
+from f2fcam.frame import Undeveloped
 from f2fcam.yuv import Coding, yuyv_to_rgb
 
 BAD_PICTURES = 30
@@ -21,7 +21,7 @@ BAD_PICTURES = 30
 
 
 class Webcam:
-    """A Linux webcam (`V4l2Camera`) whose pictures are decoded."""
+    """A Linux webcam (`V4l2Camera`). What it sends is copied, and decoded when somebody wants to see it."""
 
     def __init__(self, camera) -> None:  # a V4l2Camera; not imported here, since its module is for Linux alone
         self._camera = camera
@@ -29,6 +29,7 @@ class Webcam:
         self._stride = max(pixels.bytesperline, mode.width * 2)
         self._coding = webcam_coding(pixels.quantization)
         self._number = itertools.count()
+        self._broken = 0
         self.info = SourceInfo(camera.label, (mode.width, mode.height), Fraction(mode.fps).limit_denominator(1001))
 
     @property
@@ -39,20 +40,23 @@ class Webcam:
     def fps(self) -> float:
         return self.info.fps
 
-    def read(self) -> Frame:
-        """Wait for the next picture that can be decoded."""
+    def grab(self) -> Undeveloped:
+        """Wait for the next picture. Raises `DeviceError` when the last ones that were looked at were all broken."""
+        if self._broken >= BAD_PICTURES:
+            hint = "Try another cable or USB port."
+            raise DeviceError(f"The webcam {self.info.name} sends broken pictures.", hint=hint)
+        raw = self._camera.read()
+        return Undeveloped(self.size, next(self._number), raw.timestamp_ns, lambda out: self._develop(raw.data, out))
+
+    def _develop(self, data: bytes, out: UInt8[np.ndarray, "h w 3"]) -> bool:
         from f2fcam.capture.v4l2_camera import MJPG
 
-        for _ in range(BAD_PICTURES):
-            raw = self._camera.read()
-            number = next(self._number)
-            if self._camera.mode.pixel_format == MJPG:
-                rgb = rgb_from_mjpeg(raw.data)
-            else:
-                rgb = rgb_from_yuyv(raw.data, self.size, self._stride, self._coding)
-            if rgb is not None and rgb.shape[1::-1] == self.size:
-                return Frame(rgb, number, raw.timestamp_ns)
-        raise DeviceError(f"The webcam {self.info.name} sends broken pictures.", hint="Try another cable or USB port.")
+        if self._camera.mode.pixel_format == MJPG:
+            whole = rgb_from_mjpeg(data, out)
+        else:
+            whole = rgb_from_yuyv(data, self._stride, self._coding, out)
+        self._broken = 0 if whole else self._broken + 1
+        return whole
 
     def close(self) -> None:
         self._camera.close()
@@ -87,13 +91,13 @@ class OpenCvWebcam:
     def fps(self) -> float:
         return self.info.fps
 
-    def read(self) -> Frame:
+    def grab(self) -> Undeveloped:
         """Wait for the next picture."""
         good, bgr = self._capture.read()
         timestamp_ns = time.monotonic_ns()
         if not good or bgr is None:
             raise DeviceError(f"The {self.info.name} was unplugged.", hint="Plug it in again.")
-        return Frame(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), next(self._number), timestamp_ns)
+        return Undeveloped(self.size, next(self._number), timestamp_ns, lambda out: _rgb_from_bgr(bgr, out))
 
     def close(self) -> None:
         self._capture.release()
@@ -119,21 +123,33 @@ def open_webcam(where: str, size: tuple[int, int], fps: float) -> FrameSource:
     return Webcam(V4l2Camera(where, size, fps))
 
 
-def rgb_from_mjpeg(data: bytes) -> UInt8[np.ndarray, "h w 3"] | None:
-    """A JPEG picture, `None` if it is damaged: USB cameras send a torn one now and then."""
+def rgb_from_mjpeg(data: bytes, out: UInt8[np.ndarray, "h w 3"]) -> bool:
+    """A JPEG picture into `out`, False if it is damaged: USB cameras send a torn one now and then."""
     if not data.startswith(b"\xff\xd8"):
-        return None
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        return False
+    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if rgb is None or rgb.shape != out.shape:
+        return False
+    np.copyto(out, rgb)
+    return True
 
 
-def rgb_from_yuyv(data: bytes, size: tuple[int, int], stride: int, coding: Coding) -> UInt8[np.ndarray, "h w 3"] | None:
-    """A packed picture with `stride` bytes a line, `None` if it is short."""
-    width, height = size
+def rgb_from_yuyv(data: bytes, stride: int, coding: Coding, out: UInt8[np.ndarray, "h w 3"]) -> bool:
+    """A packed picture with `stride` bytes a line into `out`, False if it is short."""
+    height, width = out.shape[:2]
     if len(data) < stride * (height - 1) + width * 2:
-        return None
+        return False
     lines = np.frombuffer(data.ljust(stride * height, b"\0"), np.uint8, stride * height).reshape(height, stride)
     packed = np.ascontiguousarray(lines[:, : width * 2]).reshape(height, width, 2)
-    return yuyv_to_rgb(packed, coding)
+    yuyv_to_rgb(packed, coding, out)
+    return True
+
+
+def _rgb_from_bgr(bgr: UInt8[np.ndarray, "h w 3"], out: UInt8[np.ndarray, "h w 3"]) -> bool:
+    if bgr.shape != out.shape:
+        return False
+    cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=out)
+    return True
 
 
 def webcam_coding(quantization: int) -> Coding:

@@ -26,6 +26,8 @@ COLOR_SIGMA = 0.03
 """Standard deviation of the sRGB-encoded colour residual (`DECISIONS` 1)."""
 RESIDUAL_FLOOR = 0.5
 """Whitened residual below which the l2,1 norm turns quadratic: sensor noise, where IRLS would divide by zero."""
+NEAREST_MM = 10.0
+"""Samples nearer to the camera than this, or behind it, do not count; a face is never that near."""
 DARKEST = 1e-4
 """Linear light below which the sRGB curve's slope is kept constant."""
 
@@ -109,7 +111,7 @@ def place_samples(neutral, rows, unit, expression, rotation, translation, points
             points[i, c] = rotation[c, 0] * x + rotation[c, 1] * y + rotation[c, 2] * z + translation[c]
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def linearize_photometric(
     neutral,
     rows,
@@ -137,7 +139,7 @@ def linearize_photometric(
 
     neutral (p, 3), rows (p, 3, 80) and unit (`packed_rows`) model space; normals (p, 3) camera space; image (h, w, 3)
     sRGB-encoded [0, 1]; albedo (p, 3) linear; lighting (9, 3); area (p,) mm^2; visible (p,) bool; spin (p, 3) becomes
-    rotation @ model position. A sample's share is its projected area; shares sum to one.
+    rotation @ model position. A sample's share is its projected area; shares sum to one. All that comes in is finite.
     """
     height, width = image.shape[:2]
     kind = albedo.dtype.type
@@ -154,6 +156,8 @@ def linearize_photometric(
         for c in range(3):
             spin[i, c] = rotation[c, 0] * mx + rotation[c, 1] * my + rotation[c, 2] * mz
         x, y, z = spin[i, 0] + translation[0], spin[i, 1] + translation[1], spin[i, 2] + translation[2]
+        if z < kind(NEAREST_MM):
+            continue
         u, v = focal * x / z + center_x - kind(0.5), focal * y / z + center_y - kind(0.5)
         if u < 0 or v < 0 or u >= width - 1 or v >= height - 1:
             continue

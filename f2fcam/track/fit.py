@@ -243,6 +243,8 @@ class FrameFitter:
         for level, count in zip(levels, steps, strict=True):
             scaled = self._targets(landmarks, level)
             for number in range(count):
+                if not _is_finite(state):
+                    return _diverged(state)
                 if number == 0:
                     self._bend(state)
                     self._turn(state)
@@ -252,7 +254,9 @@ class FrameFitter:
                 try:
                     state = self._gauss_newton(level, scaled, state, last, calm, number % ROUGH_STEPS == 0)
                 except np.linalg.LinAlgError:
-                    return Fit(state, "diverged", np.inf, np.inf, dict.fromkeys(WATCHED_REGIONS, np.nan))
+                    return _diverged(state)
+        if not _is_finite(state):
+            return _diverged(state)
         return self._outcome(levels[-1], landmarks, state)
 
     def _targets(self, landmarks: Landmarks, level: Level) -> LandmarkTargets:
@@ -423,14 +427,22 @@ class FrameFitter:
             self._landmark_neutral, self._landmark_rows, state.expression, pose.rotation, pose.translation,
             targets.xy, targets.sigma_mm, targets.confidence, camera.focal, camera.center_x, camera.center_y,
         )  # fmt: skip
-        finite = all(np.isfinite(x).all() for x in (state.expression, pose.translation, state.lighting))
         return Fit(
             state,
-            "converged" if finite else "diverged",
+            "converged",
             float(errors[0]),
             float(landmark_error),
             dict(zip(WATCHED_REGIONS, errors[1:].tolist(), strict=True)),
         )
+
+
+def _is_finite(state: Performance) -> bool:
+    pose = state.camera_from_model
+    return bool(step.is_finite(state.expression, pose.rotation, pose.translation, state.lighting))
+
+
+def _diverged(state: Performance) -> Fit:
+    return Fit(state, "diverged", np.inf, np.inf, dict.fromkeys(WATCHED_REGIONS, np.nan))
 
 
 def _settled(state: Performance) -> Performance:

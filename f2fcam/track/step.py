@@ -64,7 +64,7 @@ def _to_camera(points, rotation, translation):
     return depth / len(points)
 
 
-@njit(nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True, error_model="numpy")
 def _landmark_residuals(points, xy, sigma_mm, confidence, weight, depth, focal, center_x, center_y, scale, residual):
     """`energy.landmark_residuals` and `energy.landmark_scale` times sqrt(weight); the sum of the squares."""
     whole = 0.0
@@ -178,6 +178,23 @@ def move_along(
             new_lighting[b, c] = lighting[b, c] + share * step[light + 3 * b + c]
 
 
+@njit("b1(f4[::1], f8[:,::1], f8[::1], f4[:,::1])", nogil=True, cache=True)
+def is_finite(expression, rotation, translation, lighting):
+    """Whether an iterate can be looked at: kernels with fast arithmetic may assume that every number is one."""
+    total = 0.0
+    for value in expression:
+        total += value * 0
+    for values in rotation:
+        for value in values:
+            total += value * 0
+    for value in translation:
+        total += value * 0
+    for values in lighting:
+        for value in values:
+            total += value * 0
+    return total == 0
+
+
 @njit("void(f4[:,::1], f4[::1], b1[:,::1], f8, f8[::1])", nogil=True, cache=True)
 def mean_norms(residual, weight, regions, unit, out):
     """Mean l2 norm, times `unit`, of residuals (p, 3) of non-zero weight, then of those in each of `regions` (r, p).
@@ -204,6 +221,7 @@ def mean_norms(residual, weight, regions, unit, out):
     "void(f4[:,::1], f4[:,::1], f4[:,::1], f8, f8, f8, f8, f8, b1[::1])",
     nogil=True,
     cache=True,
+    error_model="numpy",
 )
 def shown_samples(points, normals, depth, focal, center_x, center_y, least_facing, margin_mm, out):
     """Which points (p, 3) in camera space face the camera and lie no farther behind `depth` (h, w) than the margin."""
