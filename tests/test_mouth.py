@@ -331,6 +331,7 @@ def test_clusters_and_neighbours():
 
 
 def test_database_is_stored_without_pickle(databases):
+    assert db.STEPS == LARGE
     for name, database in databases.items():
         stored = io.BytesIO()
         np.savez_compressed(stored, **database.to_arrays())
