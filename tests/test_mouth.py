@@ -38,6 +38,7 @@ from f2fcam.mouth.patch import _feather
 from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState, _fade
 from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE, RetrievalState, retrieve
 from f2fcam.overlap import in_order
+from f2fcam.profile import LARGE
 from f2fcam.profile_store import open_profile
 from f2fcam.reenact import aperture_databases
 

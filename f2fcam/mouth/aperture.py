@@ -10,11 +10,11 @@ from jaxtyping import Float, Float32, Int32
 from numba import njit
 from scipy import sparse
 from scipy.sparse import csgraph
-from scipy.spatial import KDTree
 
 from f2fcam.face.mesh import sparse_times_points, vertex_normals
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
+from f2fcam.kept import kept_array
 from f2fcam.track.landmarks import IRISES
 
 ApertureName = Literal["mouth", "eye_left", "eye_right"]
@@ -90,7 +90,8 @@ def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
     if name == "mouth":
         lips = np.maximum(model.regions["lips_upper"], model.regions["lips_lower"]) > 127
         seeds = np.union1d(loop, np.flatnonzero(lips))
-    distance = _distance(points, points[seeds], FADED_MM[name])
+    given = (points, points[seeds], np.array(FADED_MM[name]))
+    distance = kept_array("opening", given, lambda: _distance(points, points[seeds], FADED_MM[name]))
     near = distance < FADED_MM[name]
     all_triangles = model.triangles(2)
     inside = near[all_triangles].any(axis=1)
@@ -108,8 +109,10 @@ def build_aperture(model: FaceModel, name: ApertureName) -> Aperture:
     controls = CONTROLS if name == "mouth" else 0
     lips = [np.zeros(0, np.int32)] * 2
     if controls:
-        to_rim = _along_surface(points, all_triangles, (upper, lower), 4 * CONTROL_SPREAD_MM)
-        moved = _rim_spread(points[columns], points[upper[[0, -1]]], [apart[columns] for apart in to_rim])
+        given = (points, all_triangles, upper, lower)
+        halves, limit = (upper, lower), 4 * CONTROL_SPREAD_MM
+        to_rim = kept_array("lips", given, lambda: np.stack(_along_surface(points, all_triangles, halves, limit)))
+        moved = _rim_spread(points[columns], points[upper[[0, -1]]], list(to_rim[:, columns]))
         spread = np.concatenate([spread, moved], axis=1)
         lips = [local[np.flatnonzero((a < LIP_EDGE_MM) & (a < b))] for a, b in (to_rim, to_rim[::-1])]
     weight = np.asarray(operator.sum(axis=0)).ravel()
@@ -140,6 +143,8 @@ def _distance(points: np.ndarray, seeds: np.ndarray, limit: float) -> np.ndarray
     """
     out = np.full(len(points), np.inf)
     low, high = seeds.min(axis=0) - limit, seeds.max(axis=0) + limit
+    from scipy.spatial import KDTree  # not before: its import takes a tenth of a second
+
     close = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
     nearest = np.asarray(KDTree(seeds).query(points[close], k=4, distance_upper_bound=1.001 * limit)[1])
     found = nearest[:, 0] < len(seeds)
