@@ -21,6 +21,16 @@ LINE_LIMIT = LOG_LIMIT = 1 << 20
 ASK_EVERY_S = 0.01
 """How often a forked process is asked whether it has ended, while somebody waits for it."""
 CHANNEL_VARIABLE = "F2FCAM_CHANNEL"
+ENVIRONMENT = {
+    # One thread per library (FACTS): spinning pools on few cores cost more than they bring.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc: what a set-up or the actor's learning takes goes back to the system, instead of staying in a pool per thread.
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+}
+"""What a process of ours starts with, unless the user has chosen otherwise."""
 
 
 class Channel:
@@ -101,9 +111,8 @@ class Child:
         self.log = log
         self.started = time.monotonic()
         environment = os.environ | {
+            **{name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()},
             CHANNEL_VARIABLE: str(theirs.fileno()),
-            # One thread per library (FACTS): spinning pools on few cores cost more than they bring.
-            **{name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
             "PYTHONFAULTHANDLER": "1",
         }
         with theirs, _opened(log) as output:

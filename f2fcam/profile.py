@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -41,6 +42,9 @@ REQUIRED = (PERSON, FRAMES, TARGET)
 GROUPS = ("mouth", "complexion", "playback", "enrolment")
 """Arrays of later stages, each in a file of its own: mouths and eyes; how the skin's colour goes with the expression;
 transitions; what enrolment learned beside the fit."""
+
+LARGE = "pixel_steps"
+"""Part of a mouth's (or an eye's) arrays that is as large as all others together, and is not read before it is asked for."""
 
 LEVEL2_VERTICES, LANDMARKS = 53_390, 478
 STATUSES: dict[str, int] = {"tracked": 0, "occluded": 3, "lost": 4}
@@ -167,13 +171,18 @@ def load_profile(directory: Path, *, model_hash: str | None = None, today: datet
         model_hash = load_face_model().hash
     if manifest.model_hash != model_hash:
         raise ProfileError(f"The profile {manifest.name} was made with another face model.", hint=_AGAIN)
+
+    def read(group: str) -> Mapping[str, np.ndarray]:
+        path = directory / f"{group}.npz"
+        return StoredArrays(path, manifest.files[path.name].sha256)
+
     return Profile(
         name=directory.name,
         directory=directory,
         manifest=manifest,
         person=_read(directory / PERSON, person_from),
         frames=read_frames(directory),
-        **{g: read_group(directory, g) for g in GROUPS if f"{g}.npz" in manifest.files},
+        **{group: read(group) for group in GROUPS if f"{group}.npz" in manifest.files},
     )
 
 
@@ -185,6 +194,35 @@ def read_frames(directory: Path) -> TrackedFrames:
 def read_group(directory: Path, group: str) -> dict[str, np.ndarray]:
     """The arrays of one of `GROUPS`; verify the profile first."""
     return _read(directory / f"{group}.npz", dict)
+
+
+class StoredArrays(Mapping[str, np.ndarray]):
+    """A verified file's arrays, of which the `LARGE` ones are read at each use.
+
+    Attributes:
+        sha256: of the file: equal ones hold equal arrays.
+    """
+
+    def __init__(self, path: Path, sha256: str) -> None:
+        self.sha256 = sha256
+        self._path = path
+        with _opened(path) as stored:
+            self._names: list[str] = stored.files
+            self._arrays = {name: stored[name] for name in self._names if _part(name) != LARGE}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if _part(name) != LARGE or name not in self._names:
+            return self._arrays[name]
+        if file_hash(self._path) != self.sha256:
+            raise damaged(self._path, "it has been replaced meanwhile")
+        with _opened(self._path) as stored:
+            return stored[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def verify_profile(directory: Path) -> Manifest:
@@ -374,10 +412,21 @@ def _require(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
 
 def _read(path: Path, build: Callable[[dict[str, np.ndarray]], Any]) -> Any:
     """Build something from the arrays of a file; never unpickles."""
+    with _opened(path) as stored:
+        return build({name: stored[name] for name in stored.files})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A file of arrays, and what goes wrong with it, as ours: a foreign zip fails in any of a dozen ways."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return build({name: stored[name] for name in stored.files})
+            yield stored
     except F2FError:
         raise
-    except Exception as error:  # a foreign zip fails in any of a dozen ways
+    except Exception as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _part(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -13,7 +13,7 @@ import stat
 import sys
 import zipfile
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +25,7 @@ import tomli_w
 import f2fcam
 from f2fcam.errors import ConfigError, F2FError, ProfileError
 from f2fcam.face.state import Person
+from f2fcam.kept import forget
 from f2fcam.profile import (
     FRAMES,
     GROUPS,
@@ -101,6 +102,7 @@ def delete_profile(name: str, profiles: Path | None = None) -> Path:
     with explained(directory):
         gone = directory.with_name(f".{name}.deleted-{os.getpid()}")
         directory.rename(gone)
+        _forget(gone)
         shutil.rmtree(gone)
     return directory
 
@@ -253,8 +255,16 @@ class ProfileDraft:
             except BaseException:
                 recover(self.place.parent, self.name)
                 raise
+            _forget(old)
             shutil.rmtree(old, ignore_errors=True)
         return self.place
+
+
+def _forget(directory: Path) -> None:
+    """Remove what was kept of a profile's files (`kept.kept_bytes`): it shows the person, too."""
+    with suppress(F2FError):
+        for record in read_manifest(directory).files.values():
+            forget(record.sha256)
 
 
 @contextmanager

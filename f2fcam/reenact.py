@@ -12,6 +12,7 @@ and an expression, nothing else.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -22,9 +23,9 @@ from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
 from f2fcam.frame import Frame
 from f2fcam.mouth.aperture import APERTURES, ApertureName
-from f2fcam.mouth.database import ApertureDatabase
+from f2fcam.mouth.database import ApertureDatabase, kept_pixels
 from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState
-from f2fcam.profile import Profile, damaged
+from f2fcam.profile import LARGE, Profile, StoredArrays, damaged
 from f2fcam.render import Rasterizer
 from f2fcam.render import view as rendering
 from f2fcam.render.complexion import Complexion
@@ -151,16 +152,24 @@ class Workspace:
 def aperture_databases(profile: Profile) -> dict[ApertureName, ApertureDatabase]:
     """The profile's mouths and eyes; none for a profile without."""
     try:
-        arrays: dict[str, dict[str, np.ndarray]] = {name: {} for name in APERTURES}
-        for key, array in profile.mouth.items():
-            name, _, part = key.partition("/")
-            if name in arrays and part:
-                arrays[name][part] = array
-        if not all(arrays.values()):
+        parts = {name: [key for key in profile.mouth if key.startswith(f"{name}/")] for name in APERTURES}
+        if not all(parts.values()):
             return {}
-        return {name: ApertureDatabase.from_arrays(arrays[name]) for name in APERTURES}
+        return {name: _database(profile.mouth, name, keys) for name, keys in parts.items()}
     except (KeyError, ValueError, IndexError) as error:
         raise damaged(profile.directory / "mouth.npz", f"{type(error).__name__}: {error}") from error
+
+
+def _database(stored: Mapping[str, np.ndarray], name: ApertureName, keys: list[str]) -> ApertureDatabase:
+    """One opening's. The crops of a profile's file are unpacked once, and lie in a file of ours from then on."""
+    steps = f"{name}/{LARGE}"
+    arrays = {key.partition("/")[2]: stored[key] for key in keys if key != steps}
+    if isinstance(stored, StoredArrays) and steps in keys:
+        start, size = arrays["start"], arrays["size"]
+        arrays["pixels"] = kept_pixels(stored.sha256, name, lambda: stored[steps], start, size)
+    elif steps in keys:
+        arrays[LARGE] = stored[steps]
+    return ApertureDatabase.from_arrays(arrays)
 
 
 def complexion_of(profile: Profile) -> Complexion | None:

@@ -174,6 +174,7 @@ def _work(connection: Connection, memory: int) -> int:
 
 
 def _serve(connection: Connection, memory: int) -> None:
+    import f2fcam.learner  # noqa: F401  while there is nothing else to do
     from f2fcam.track.landmarks import MediaPipeDetector
 
     side = SourceSide(load_face_model(), MediaPipeDetector(), connection.recv())

@@ -17,14 +17,13 @@ from f2fcam.face.camera import Intrinsics
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
 from f2fcam.frame import Frame
-from f2fcam.learner import Learner, Remembering
 from f2fcam.profile import STATUSES
 from f2fcam.remembered import recall, remember
-from f2fcam.source_person import nobody
 from f2fcam.track.actor import Acted, ActorState, ActorWorkspace, act, make_actor, relaxed_actor
 from f2fcam.track.landmarks import LandmarkDetector
 
 if TYPE_CHECKING:
+    from f2fcam.learner import Learner
     from f2fcam.profile import Profile
 
 
@@ -91,6 +90,8 @@ class SourceSide:
     """`Source` in this process; one thread calls `track`."""
 
     def __init__(self, model: FaceModel, detector: LandmarkDetector, casting: Casting) -> None:
+        from f2fcam.learner import Remembering  # here, where it is used: the target's side reads what we send, no more
+
         self._model, self._casting = model, casting
         self._detector = Remembering(detector)
         self._workspace: ActorWorkspace | None = None
@@ -133,6 +134,9 @@ class SourceSide:
         self._detector.close()
 
     def _begin(self, size: tuple[int, int]) -> ActorWorkspace:
+        from f2fcam.learner import Learner
+        from f2fcam.source_person import nobody
+
         casting, self._size = self._casting, size
         person = casting.actor
         if person is None and casting.remembered is not None:

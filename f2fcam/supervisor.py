@@ -99,10 +99,10 @@ class Supervisor:
             size = i420_bytes(self._width, self._height)
             self._picture, self._spare = bytearray(size), bytearray(size)
             self._pacer = Pacer(self._config.fps, self._now)
-            self._show()  # the placeholder, before anything that takes time
             self._engine = EngineProcess(self._engine_command, self._ring, self._limits)
             stack.callback(self._engine.close)
-            self._engine.start(self._engine_setup(), self._now)
+            self._engine.start(self._engine_setup(), self._now)  # loads on another core while the placeholder is drawn
+            self._show()
             self._announce("open", self._sink.device)
             self._loop(wake)
         return 0

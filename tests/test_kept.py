@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from f2fcam.kept import kept_array
+from f2fcam import kept
+from f2fcam.kept import forget, kept_array, kept_bytes
 
 
 class Maker:
@@ -57,4 +59,63 @@ def test_a_damaged_file_and_a_folder_that_cannot_be_written(tmp_path: Path, monk
     for folder in ("", str(tmp_path / "nowhere")):
         monkeypatch.setenv("NUMBA_CACHE_DIR", folder)
         assert kept_array("six", [], maker.array).shape == (2, 3)
+    assert maker.calls == 4
+
+
+ORIGIN = "0123456789abcdef" * 4
+
+
+class Bytes:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def array(self) -> np.ndarray:
+        self.calls += 1
+        return np.arange(200, dtype=np.uint8)
+
+
+def test_bytes_are_mapped_checked_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    maker = Bytes()
+    for _ in range(2):
+        found = kept_bytes(ORIGIN, "mouth", maker.array)
+        assert found.tolist() == list(range(200))
+        assert maker.calls == 1
+        found[3] = 99  # ours alone
+    (file,) = (tmp_path / "pictures").iterdir()
+    for place in (5, 100, -1):
+        content = bytearray(file.read_bytes())
+        content[place] ^= 4
+        replace_file(file, bytes(content))
+        assert kept_bytes(ORIGIN, "mouth", maker.array).tolist() == list(range(200))
+    replace_file(file, b"")
+    kept_bytes(ORIGIN, "mouth", maker.array)
+    assert maker.calls == 5
+    kept_bytes(ORIGIN, "eye", maker.array)
+    kept_bytes(ORIGIN[::-1], "eye", maker.array)
+    assert maker.calls == 7
+    forget(ORIGIN)
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("no folder")
+    assert kept_bytes(ORIGIN, "eye", maker.array).tolist() == list(range(200))
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Another file under its name: one that is mapped is never changed."""
+    file.with_name("new").write_bytes(content)
+    file.with_name("new").replace(file)
+
+
+def test_what_was_used_longest_ago_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(kept, "MOST_BYTES", 500)
+    maker = Bytes()
+    for number, origin in enumerate("abcd"):
+        kept_bytes(origin * 64, "mouth", maker.array)
+        for path in (tmp_path / "pictures").iterdir():
+            if path.name.startswith(origin):
+                os.utime(path, (number, number))
+        kept_bytes("a" * 64, "mouth", maker.array)
+    assert {path.name[0] for path in (tmp_path / "pictures").iterdir()} == {"a", "d"}
     assert maker.calls == 4

@@ -38,6 +38,7 @@ from f2fcam.mouth.patch import _feather
 from f2fcam.mouth.retouch import Displayed, Retoucher, RetouchState, _fade
 from f2fcam.mouth.retrieve import DISPLAYED, FADE_S, NONE, RetrievalState, retrieve
 from f2fcam.overlap import in_order
+from f2fcam.profile import LARGE
 from f2fcam.profile_store import open_profile
 from f2fcam.reenact import aperture_databases
 
@@ -333,6 +334,7 @@ def test_clusters_and_neighbours():
 
 
 def test_database_is_stored_without_pickle(databases):
+    assert db.STEPS == LARGE
     for name, database in databases.items():
         stored = io.BytesIO()
         np.savez_compressed(stored, **database.to_arrays())

@@ -16,7 +16,17 @@ import pytest
 from f2fcam import profile_search
 from f2fcam import profile_store as store
 from f2fcam.errors import ConfigError, F2FError, ProfileError
-from f2fcam.profile import FRAMES, MANIFEST, PERSON, TARGET, load_profile, read_manifest
+from f2fcam.profile import (
+    FRAMES,
+    LARGE,
+    MANIFEST,
+    PERSON,
+    TARGET,
+    StoredArrays,
+    file_hash,
+    load_profile,
+    read_manifest,
+)
 from f2fcam.trust import signing
 from tests.profiles import MODEL_HASH, consent, frames, make_profile, person
 
@@ -296,3 +306,30 @@ def test_damaged_key_says_so(user_folders: Path):
     signing.key_path().write_bytes(b"short")
     with pytest.raises(F2FError, match="damaged"):
         signing.sign(b"")
+
+
+def test_large_arrays_are_read_when_asked_for_and_never_of_another_file(tmp_path: Path):
+    path, other = tmp_path / "mouth.npz", tmp_path / "other.npz"
+    for place, value in ((path, 1), (other, 2)):
+        np.savez(place, **{"mouth/size": np.arange(3), f"mouth/{LARGE}": np.full(9, value, np.uint8)})
+    stored = StoredArrays(path, file_hash(path))
+    assert sorted(stored) == ["mouth/pixel_steps", "mouth/size"] and len(stored) == 2
+    assert stored[f"mouth/{LARGE}"].tolist() == [1] * 9 and stored["mouth/size"].tolist() == [0, 1, 2]
+    with pytest.raises(KeyError):
+        stored["eye/size"]
+    other.replace(path)
+    assert stored["mouth/size"].tolist() == [0, 1, 2]
+    with pytest.raises(ProfileError, match="replaced"):
+        stored[f"mouth/{LARGE}"]
+
+
+def test_what_was_kept_of_a_profile_goes_with_it(root: Path, monkeypatch: pytest.MonkeyPatch):
+    gone: list[str] = []
+    monkeypatch.setattr(store, "forget", gone.append)
+    first = make_profile(root)
+    assert not gone
+    make_profile(root, count=5)
+    assert first.manifest.files["mouth.npz"].sha256 in gone
+    second = load_profile(root / "alice", model_hash=MODEL_HASH)
+    store.delete_profile("alice", root)
+    assert second.manifest.files["mouth.npz"].sha256 in gone

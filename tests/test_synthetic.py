@@ -9,6 +9,17 @@ import numpy as np
 import pytest
 
 from f2fcam.capture import open_source
+from f2fcam.capture.synthetic import (
+    DEFAULT_PERSON,
+    FILM,
+    FILM_FPS,
+    FILM_LOOP_S,
+    FILM_SIZE,
+    Film,
+    SyntheticSource,
+    perform,
+)
+from f2fcam.capture.video import VideoFile
 from f2fcam.errors import ConfigError
 from f2fcam.face.morphable import load_face_model
 from f2fcam.synthetic.acting import Script
@@ -116,6 +127,23 @@ def test_the_source_gives_frames_in_order_at_the_wished_size():
     assert all(frame.size == (160, 120) for frame in frames)
     assert frames[0].index < frames[1].index < frames[2].index
     assert frames[0].timestamp_ns < frames[1].timestamp_ns < frames[2].timestamp_ns
+
+
+def test_the_film_of_the_usual_person_shows_what_the_painter_would_and_ends_where_it_begins():
+    source, painter = open_source("synthetic"), perform(DEFAULT_PERSON, FILM_SIZE, noise=0.0, loop_s=FILM_LOOP_S)
+    assert isinstance(source, SyntheticSource)
+    assert source.info.live and source.size == FILM_SIZE and source.fps == FILM_FPS
+    with VideoFile(FILM) as video:
+        assert len(video) == round(FILM_LOOP_S * FILM_FPS) and video.fps == FILM_FPS
+        film = Film(video)
+        times_s = (0.0, 0.01, 2.2, FILM_LOOP_S - 1 / FILM_FPS, FILM_LOOP_S, FILM_LOOP_S + 2.2)
+        shown = [film.picture(t).astype(np.float32) for t in times_s]
+    for t, picture in zip(times_s[2:4], shown[2:4], strict=True):
+        assert np.abs(picture - painter.frame(t)).mean() < 1.5
+    assert np.array_equal(shown[0], shown[1]) and np.array_equal(shown[0], shown[4])
+    assert np.array_equal(shown[2], shown[5])
+    assert np.abs(shown[4] - shown[3]).mean() < 1.5 < np.abs(shown[2] - shown[0]).mean()
+    source.close()
 
 
 @pytest.mark.parametrize("uri", ["synthetic:99", "synthetic:nobody"])

@@ -10,11 +10,11 @@ from jaxtyping import Float, Float32, Int32
 from numba import njit
 from scipy import sparse
 from scipy.sparse import csgraph
-from scipy.spatial import KDTree
 
 from f2fcam.face.mesh import sparse_times_points, vertex_normals
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Performance, Person
+from f2fcam.kept import kept_array
 from f2fcam.mouth.light import luminance_of, luminance_weights
 from f2fcam.render.drawn import DrawnMesh, thinned_mesh
 from f2fcam.render.rims import rim_distance
@@ -92,7 +92,7 @@ class Aperture:
 def apertures(model: FaceModel) -> dict[ApertureName, Aperture]:
     """The model's three openings, cut out of the mean face."""
     points = model.subdivide(model.mean)
-    distances = {name: _distance(points, points[_seeds(model, name)], FADED_MM[name]) for name in APERTURES}
+    distances = {name: _kept_distance(points, points[_seeds(model, name)], FADED_MM[name]) for name in APERTURES}
     alphas = {name: _alpha(model, name, distances[name]) for name in APERTURES}
     fine = np.zeros(len(points), bool)
     for name in APERTURES:
@@ -140,8 +140,10 @@ def _aperture(
     controls = CONTROLS if name == "mouth" else 0
     lips = [np.zeros(0, np.int32)] * 2
     if controls:
-        to_rim = _along_surface(points, all_triangles, (upper, lower), 4 * CONTROL_SPREAD_MM)
-        moved = _rim_spread(points[columns], points[upper[[0, -1]]], [apart[columns] for apart in to_rim])
+        given = (points, all_triangles, upper, lower)
+        halves, limit = (upper, lower), 4 * CONTROL_SPREAD_MM
+        to_rim = kept_array("lips", given, lambda: np.stack(_along_surface(points, all_triangles, halves, limit)))
+        moved = _rim_spread(points[columns], points[upper[[0, -1]]], list(to_rim[:, columns]))
         spread = np.concatenate([spread, moved], axis=1)
         lips = [local[np.flatnonzero((a < LIP_EDGE_MM) & (a < b))] for a, b in (to_rim, to_rim[::-1])]
     weight = np.asarray(full.sum(axis=0)).ravel()
@@ -175,6 +177,10 @@ def _triangles0(model: FaceModel, columns: np.ndarray) -> Int32[np.ndarray, "t 3
     return np.ascontiguousarray(triangles[(triangles >= 0).all(axis=1)])
 
 
+def _kept_distance(points: np.ndarray, seeds: np.ndarray, limit: float) -> np.ndarray:
+    return kept_array("opening", (points, seeds, np.array(limit)), lambda: _distance(points, seeds, limit))
+
+
 def _distance(points: np.ndarray, seeds: np.ndarray, limit: float) -> np.ndarray:
     """Distance of every point to the nearest seed; infinite where it is above `limit`.
 
@@ -182,6 +188,8 @@ def _distance(points: np.ndarray, seeds: np.ndarray, limit: float) -> np.ndarray
     """
     out = np.full(len(points), np.inf)
     low, high = seeds.min(axis=0) - limit, seeds.max(axis=0) + limit
+    from scipy.spatial import KDTree  # not before: its import takes a tenth of a second
+
     close = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
     nearest = np.asarray(KDTree(seeds).query(points[close], k=4, distance_upper_bound=1.001 * limit)[1])
     found = nearest[:, 0] < len(seeds)

@@ -5,6 +5,7 @@ A database is arrays only, so that a profile stores it without pickle.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,6 +14,7 @@ from numba import njit
 
 from f2fcam.face.rigid import RigidTransform
 from f2fcam.face.state import Performance
+from f2fcam.kept import kept_bytes
 from f2fcam.mouth.aperture import APERTURES, ApertureName
 from f2fcam.mouth.descriptor import GAPS, chi_squared
 from f2fcam.mouth.interior import Content, Rim
@@ -146,9 +148,8 @@ class ApertureDatabase:
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> ApertureDatabase:
         """The inverse of `to_arrays`; KeyError or ValueError where the arrays are no database."""
         arrays = dict(arrays)
-        steps = arrays.pop(STEPS, None)
-        if steps is not None:
-            arrays["pixels"] = np.array(steps, np.uint8)
+        if STEPS in arrays:
+            arrays["pixels"] = unpacked(arrays.pop(STEPS), arrays["start"], arrays["size"])
         count = len(arrays["frames"])
         for added, shape in (("heights", (count, 0)), ("fitted_heights", (count, 0)), ("gloom", (count,))):
             arrays.setdefault(added, np.zeros(shape, np.float32))
@@ -158,9 +159,6 @@ class ApertureDatabase:
             raise ValueError(f"{name!r} is no opening of the face")
         database = cls(name=name, **values)
         database._check()
-        if steps is not None:
-            for entry in range(len(database)):
-                _add_up(database.crop(entry))
         return database
 
     def _check(self) -> None:
@@ -275,6 +273,29 @@ def _steps(crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, " bytes"]:
     """Second differences of a crop across and down."""
     down = np.diff(crop, axis=0, prepend=np.zeros_like(crop[:1]))
     return np.diff(down, axis=1, prepend=np.zeros_like(down[:, :1])).ravel()
+
+
+def unpacked(
+    steps: UInt8[np.ndarray, " bytes"], start: Int64[np.ndarray, " n"], size: Int32[np.ndarray, "n 2"]
+) -> UInt8[np.ndarray, " bytes"]:
+    """`pixels` from the crops' differences; ValueError where they do not fit."""
+    pixels = np.array(steps, np.uint8)
+    for first, (width, height) in zip(start.tolist(), size.tolist(), strict=True):
+        if min(first, width, height) < 0:
+            raise ValueError("a crop lies outside its pixels")
+        _add_up(pixels[first : first + 3 * width * height].reshape(height, width, 3))
+    return pixels
+
+
+def kept_pixels(
+    origin: str,
+    name: ApertureName,
+    steps: Callable[[], UInt8[np.ndarray, " bytes"]],
+    start: Int64[np.ndarray, " n"],
+    size: Int32[np.ndarray, "n 2"],
+) -> UInt8[np.ndarray, " bytes"]:
+    """`unpacked` of an opening in the file whose SHA-256 is `origin`; its `steps` are fetched the first time only."""
+    return kept_bytes(origin, name, lambda: unpacked(steps(), start, size))
 
 
 def _add_up(steps: UInt8[np.ndarray, "h w 3"]) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float32
-from scipy.spatial import cKDTree
 
 from f2fcam.face.morphable import FaceModel
 from f2fcam.face.state import Person
-from f2fcam.render.rims import ramp
+from f2fcam.render.rims import nearest_mm, ramp
 
 SPREAD_MM = 6.0
 """How far a landmark's offset reaches along the brow."""
@@ -30,7 +29,7 @@ def brow_shift(model: FaceModel, person: Person) -> Float32[np.ndarray, "m 3"]:
     if person.landmark_offset is None:
         return shift
     lids = model.subdivide(model.mean)[np.concatenate([model.loops["eye_left"], model.loops["eye_right"]])]
-    from_lids = cKDTree(lids).query(model.mean)[0]
+    from_lids = nearest_mm(model.mean, lids)
     points = model.rows(model.landmarks).mean
     corners = model.triangles(model.landmarks.level)[model.landmarks.triangle]
     for name in ("brow_left", "brow_right"):

@@ -120,9 +120,12 @@ def _fan(ring: np.ndarray, middle: np.integer, corners: Bool[np.ndarray, " n"]) 
 
 
 def _renumbered(model: FaceModel, triangles: np.ndarray) -> DrawnMesh:
-    rows, first, number = np.unique(triangles, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    place = np.empty(len(rows), np.int32)
-    place[order] = np.arange(len(rows), dtype=np.int32)
-    rows = rows[order].astype(np.int32)
-    return DrawnMesh(rows, place[number].reshape(-1, 3), model.subdivision(2)[rows])
+    """Vertices in the order in which triangles name them."""
+    named, operator = triangles.ravel(), model.subdivision(2)
+    first = np.full(model.levels[2].count, len(named))
+    first[named[::-1]] = np.arange(len(named))[::-1]  # of several the last, which is the first
+    rows = np.flatnonzero(first < len(named))
+    rows = rows[np.argsort(first[rows])].astype(np.int32)
+    place = np.empty(len(first), np.int32)
+    place[rows] = np.arange(len(rows), dtype=np.int32)
+    return DrawnMesh(rows, place[triangles], operator[rows])

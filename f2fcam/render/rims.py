@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float32
-from scipy.spatial import KDTree
 
 from f2fcam.face.morphable import FaceModel
+from f2fcam.kept import kept_array
 
 
 def rim_distance(model: FaceModel, *loops: str) -> Float32[np.ndarray, " n"]:
     """Millimetres from each level-2 vertex of the mean face to the nearest vertex of the named loops."""
     points = model.subdivide(model.mean)
     rim = np.concatenate([points[model.loops[name]] for name in loops])
-    return KDTree(rim).query(points)[0].astype(np.float32)
+    return nearest_mm(points, rim)
+
+
+def nearest_mm(points: Float32[np.ndarray, "n 3"], rim: Float32[np.ndarray, "k 3"]) -> Float32[np.ndarray, " n"]:
+    """From each of the model's points to the nearest of a rim's; found once, then kept."""
+
+    def found() -> np.ndarray:
+        from scipy.spatial import KDTree  # not before: its import takes a tenth of a second
+
+        return KDTree(rim).query(points)[0].astype(np.float32)
+
+    return kept_array("rims", (points, rim), found)
 
 
 def ramp(values: Float32[np.ndarray, " n"], low: float, high: float) -> Float32[np.ndarray, " n"]:
