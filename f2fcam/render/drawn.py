@@ -14,11 +14,11 @@ from scipy import sparse
 from f2fcam.face.morphable import FaceModel
 from f2fcam.kept import kept_array
 
-BEND_MM = 0.2
+BEND_MM = 0.8
 """Most that a whole expression may bend an undivided side."""
-SAG_MM2 = 0.6
+SAG_MM2 = 2.4
 """Most that the mean face may stand out over it, times how far an expression moves it: what moves along the outline."""
-WEIGHT_STEP = 0.08
+WEIGHT_STEP = 0.16
 """Most that a weight at the middle of an undivided side may differ from its ends' mean."""
 
 

@@ -32,7 +32,7 @@ LEVEL = 2
 OLD, NEW, GAIN, COARSE_COLUMNS = 0, 4, 8, 12
 """Numbers per level-0 vertex that are carried to the drawn level together: two positions and three gains, each in four."""
 
-FINE_MM = (5.0, 4.0)
+FINE_MM = (3.0, 2.5)
 """This far from lips and lids all of that level is drawn (`drawn.thinned_mesh`)."""
 
 MOUTH_MM = (40.0, 50.0)
