@@ -15,7 +15,7 @@ from f2fcam.trust.badge import badge_box
 SIZES = [(640, 480), (1280, 720), (320, 240), (360, 640), (64, 48)]
 
 
-def read(i420: bytearray, width: int, height: int) -> int:
+def read(i420: bytes | bytearray, width: int, height: int) -> int:
     """The twenty bits in the squares' middles."""
     luma = np.frombuffer(i420, np.uint8)[: width * height].reshape(height, width)
     side, code = square_side(width, height), 0
