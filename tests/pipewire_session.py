@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-PROGRAMS = ("dbus-daemon", "pipewire", "wireplumber", "pw-cli", "pw-dump")
+PROGRAMS = ("dbus-daemon", "dbus-send", "pipewire", "wireplumber", "pw-cli", "pw-dump")
 DESKTOP = "f2fcam-tests"
 READY_S = 20.0
 
@@ -31,7 +31,7 @@ class Session:
         environment: what a program needs to take part in it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         runtime, home = folder / "run", folder / "home"
         for made in (runtime, home / ".config"):
@@ -48,6 +48,7 @@ class Session:
             "XDG_CACHE_HOME": str(home / ".cache"),
             "XDG_CURRENT_DESKTOP": DESKTOP,
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus",
+            **environment,
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -80,17 +81,14 @@ class Session:
         self.stop("pipewire")
         self.stop("wireplumber")
 
-    def start(
-        self, program: str, *arguments: str, environment: dict[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
+    def start(self, program: str, *arguments: str) -> None:
         """Run a program in the session until `stop`."""
         name = Path(program).name
         with (self.folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [program, *arguments], env=self.environment | (environment or {}), stdin=subprocess.DEVNULL, stdout=log,
+                [program, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
             )  # fmt: skip
-        return self._running[name]
 
     def stop(self, name: str) -> None:
         """End a program that was started here, at once if it does not listen."""
@@ -108,6 +106,11 @@ class Session:
             ["pw-cli", *arguments], env=self.environment, capture_output=True, text=True, timeout=READY_S
         )
         return done.stdout if done.returncode == 0 else ""
+
+    def bus_answers(self, name: str, path: str, method: str, *arguments: str) -> bool:
+        """A service on the message bus, started by it if need be, takes the call."""
+        line = ["dbus-send", "--session", "--print-reply", f"--dest={name}", path, method, *arguments]
+        return subprocess.run(line, env=self.environment, capture_output=True, timeout=READY_S).returncode == 0
 
     def wait(self, ready: Callable[[], bool], what: str) -> None:
         """Ask until `ready`; fails with the logs' place when it takes too long."""
