@@ -100,6 +100,10 @@ class Session:
             process.kill()
             process.wait()
 
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a program that was started here."""
+        self._running[name].send_signal(number)
+
     def query(self, *arguments: str) -> str:
         """What `pw-cli` answers; nothing where it cannot."""
         done = subprocess.run(

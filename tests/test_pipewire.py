@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -265,6 +266,11 @@ class Gst:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    def end(self) -> None:
+        """Whatever it has got."""
+        self._process.kill()
+        self._process.communicate()
+
     def pictures(self, size: int) -> list[bytes]:
         """What it has read, in pictures of `size` bytes."""
         try:
@@ -332,6 +338,38 @@ def test_readers_come_and_go_and_several_look_at_once(session: Session, tmp_path
         assert all(each in sent for each in reader.pictures(len(picture())))
     finally:
         sink.close()
+
+
+def test_a_hung_server_holds_nothing_up(session: Session, tmp_path: Path):
+    """It takes no picture and gives no answer, and the camera neither waits for it nor gives it up."""
+    sink = open_pipewire("", SIZE, 60.0)
+    reader = Gst(session, tmp_path / "before", 5, "format=I420")
+    serve(sink, [reader])
+    reader.pictures(len(picture()))
+    session.signal("pipewire", signal.SIGSTOP)
+    try:
+        for number in range(100):
+            sink.send(picture(number), time.monotonic_ns())
+        open_pipewire("", SIZE, 60.0).close()
+    finally:
+        session.signal("pipewire", signal.SIGCONT)
+    reader = Gst(session, tmp_path / "after", 5, "format=I420")
+    sent = serve(sink, [reader])
+    assert all(each in sent for each in reader.pictures(len(picture())))
+    sink.close()
+
+
+def test_a_reader_of_another_format_disturbs_nobody(session: Session, tmp_path: Path):
+    sink = open_pipewire("", SIZE, 60.0)
+    reader = Gst(session, tmp_path / "planar", 60, "format=I420")
+    while not sink.watched:
+        select.select([sink], [], [], LIMIT_S)
+        sink.attend()
+    other = Gst(session, tmp_path / "packed", 5, "format=YUY2")
+    sent = serve(sink, [reader])
+    assert all(each in sent for each in reader.pictures(len(picture())))
+    other.end()
+    sink.close()
 
 
 def test_camera_survives_its_server(session: Session, tmp_path: Path):

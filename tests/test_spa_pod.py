@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from f2fcam.publish.spa_pod import I420, YUY2, Layout, agreed_format, offered_format, wanted_buffers, wanted_header
+from f2fcam.publish.spa_pod import (
+    I420,
+    YUY2,
+    Layout,
+    agreed_format,
+    offered_format,
+    rate_of,
+    wanted_buffers,
+    wanted_header,
+)
 
 GOLDEN = dict(line.split() for line in (Path(__file__).parent / "golden" / "pods.txt").read_text().splitlines())
 SIZE = (1280, 720)
@@ -32,8 +41,12 @@ def test_what_is_offered_can_be_read(pixels: int, width: int, height: int, fps: 
     assert len(pod) % 8 == 0 and struct.unpack_from("=I", pod)[0] == len(pod) - 8
 
 
-def test_broken_rates_are_written_as_fractions():
-    assert struct.pack("=II", 30000, 1001) in offered_format(I420, SIZE, 30000 / 1001)
+@pytest.mark.parametrize(
+    ("fps", "rate"), [(30.0, (30, 1)), (30000 / 1001, (30000, 1001)), (29.97, (29970, 1000)), (7.5, (7500, 1000))]
+)
+def test_rates_are_written_as_fractions(fps: float, rate: tuple[int, int]):
+    assert rate_of(fps) == rate
+    assert struct.pack("=II", *rate) in offered_format(I420, SIZE, fps)
 
 
 def test_a_choice_stands_for_its_first_value():

@@ -22,6 +22,8 @@ INSTALL_HINT = "Run `sudo apt-get install pipewire wireplumber xdg-desktop-porta
 
 ERROR, UNCONNECTED, CONNECTING, PAUSED, STREAMING = -1, 0, 1, 2, 3
 """States of a stream."""
+ROUNDS = 32
+"""Of a loop at once: a server that talks without end may not hold up its client."""
 OUTPUT = 1
 ANY_NODE = 0xFFFF_FFFF
 MAP_BUFFERS, DRIVER = 1 << 2, 1 << 3
@@ -199,8 +201,9 @@ class Connection:
 
     def iterate(self) -> None:
         """Do what is to be done now, without waiting."""
-        while self._control.iterate(self._object, 0) > 0:
-            pass
+        for _ in range(ROUNDS):
+            if self._control.iterate(self._object, 0) <= 0:
+                return
 
     def close(self) -> None:
         """Hang up; the context closes the connection."""

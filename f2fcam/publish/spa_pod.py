@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from fractions import Fraction
 
 Size = tuple[int, int]
 
@@ -47,7 +46,7 @@ class Layout:
 
 def offered_format(pixels: int, size: Size, fps: float) -> bytes:
     """What can be read: one size, BT.601 in limited range, and any rate up to ours, since a reader may leave pictures out."""
-    rate = Fraction(fps).limit_denominator(1001)
+    rate = rate_of(fps)
     return _object(
         OBJECT_FORMAT,
         PARAM_ENUM_FORMAT,
@@ -56,11 +55,22 @@ def offered_format(pixels: int, size: Size, fps: float) -> bytes:
             MEDIA_SUBTYPE: _id(RAW),
             VIDEO_FORMAT: _id(pixels),
             VIDEO_SIZE: _pod(TYPE_RECTANGLE, struct.pack("=II", *size)),
-            VIDEO_RATE: _choice(CHOICE_RANGE, _fraction(rate), _fraction(Fraction(0)), _fraction(rate)),
+            VIDEO_RATE: _choice(CHOICE_RANGE, _fraction(rate), _fraction((0, 1)), _fraction(rate)),
             COLOR_RANGE: _id(LIMITED_RANGE),
             COLOR_MATRIX: _id(BT601),
         },
     )
+
+
+def rate_of(fps: float) -> tuple[int, int]:
+    """Numerator and denominator of a rate: whole, of broadcast (30000 / 1001), or in thousandths.
+
+    Not by `fractions`: it loads `decimal`, and the placeholder is to be up at once.
+    """
+    for denominator in (1, 1001):
+        if abs(fps * denominator - round(fps * denominator)) < 1e-3:
+            return round(fps * denominator), denominator
+    return round(fps * 1000), 1000
 
 
 def wanted_buffers(layout: Layout) -> bytes:
@@ -105,8 +115,8 @@ def _int(value: int) -> bytes:
     return _pod(TYPE_INT, struct.pack("=i", value))
 
 
-def _fraction(value: Fraction) -> bytes:
-    return _pod(TYPE_FRACTION, struct.pack("=II", value.numerator, value.denominator))
+def _fraction(value: tuple[int, int]) -> bytes:
+    return _pod(TYPE_FRACTION, struct.pack("=II", *value))
 
 
 def _choice(kind: int, *pods: bytes) -> bytes:
