@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -123,11 +124,13 @@ class Post:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def visit(session: Session, name: str, wait_s: float, **asked: str | int) -> dict[str, Any]:
-    """Let the browser `name` open the page with the parameters `asked`; its report."""
+def visit(
+    session: Session, name: str, wait_s: float, meanwhile: Callable[[], None], **asked: str | int
+) -> dict[str, Any]:
+    """Let the browser `name` open the page with the parameters `asked`; its report. `meanwhile` is called every second."""
     with served() as (address, post):
         url = f"{address}page.html?{urllib.parse.urlencode(asked)}"
-        command = COMMANDS[name](url, session.folder / f"profile-{name}")
+        command = COMMANDS[name](url, session.folder / f"profile-{name}-{time.monotonic_ns()}")
         with (session.folder / f"{name}.log").open("ab") as log:
             browser = subprocess.Popen(
                 command,
@@ -138,7 +141,10 @@ def visit(session: Session, name: str, wait_s: float, **asked: str | int) -> dic
                 start_new_session=True,
             )
         try:
-            assert post.arrived.wait(wait_s), f"{name} reported nothing within {wait_s:g} s; see {session.folder}"
+            deadline = time.monotonic() + wait_s
+            while not post.arrived.wait(1.0):
+                assert time.monotonic() < deadline, f"{name} reported nothing within {wait_s:g} s; see {session.folder}"
+                meanwhile()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(browser.pid, signal.SIGKILL)  # the group that this browser leads
