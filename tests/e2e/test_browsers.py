@@ -1,7 +1,7 @@
 """A real browser finds "F2F Camera" in a session without root or kernel module, plays it, and carries it through a call.
 
 Twice: with an engine that only counts pictures, which leaves the processor to the way from the ring to the far end, and
-with the whole program, `f2fcam start` with an actor's film and the bundled target. What arrives is told apart by the time
+with the whole program, `f2fcam start` with the synthetic actor and the bundled target. What arrives is told apart by the time
 code in its corner, and known by the badge and the target's own film. Reports and pictures go to `build/e2e`.
 """
 
@@ -12,22 +12,22 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
 import pytest
 
-from f2fcam.capture.synthetic import open_synthetic
 from f2fcam.capture.video import VideoFile
 from f2fcam.config import StartConfig
 from f2fcam.control import request as ask
 from f2fcam.daemon import start_detached
 from f2fcam.errors import F2FError
 from f2fcam.publish.barcode import COLUMNS, ROWS, square_side
-from f2fcam.publish.video import VideoWriter
 from f2fcam.trust.badge import badge_box
 from f2fcam.trust.verify import LIKENESS, badge_likeness
 from tests.e2e.browser import COMMANDS, Seen, missing_browser, visit
@@ -45,18 +45,17 @@ PORTAL_PYTHON = "/usr/bin/python3"
 DEVICE = "F2F Camera (PipeWire)"
 SETUP = "run `bash tools/e2e_setup.sh`"
 
-FPS, ACTED_S = 24, 6
+FPS = 24
 """On two cores the engine and a browser that encodes, decodes and looks leave no room for more."""
-ACTOR_SIZE = (480, 480)
 SIZE = (848, 480)
 """That of the target's film: no bars."""
 SECONDS = 6
 WAIT_S = 100.0
-LEAST_FPS = 20.0
-"""Distinct pictures a second at the far end, of a camera that makes so many in the meantime."""
-CARRIED = 0.85
-"""Share of what the camera makes that arrives in any case, on a machine that is too busy for more."""
-OLDEST_MS = 1000
+LEAST_FPS, ENOUGH_FPS = 20.0, 23.0
+"""Distinct pictures a second at the far end, of an engine that makes `ENOUGH_FPS` or more in the meantime."""
+CARRIED = 0.8
+"""Share of what the engine makes that arrives on a machine that is too busy for so many."""
+OLDEST_MS = 2000
 """No measurement of speed: what is older has queued somewhere."""
 ALIKE = 12.0
 """Grey levels (RMS) between what arrives and the nearest frame of the target's film, at a sixteenth of the size."""
@@ -85,32 +84,25 @@ class Running:
 
     Attributes:
         reenacts: it shows the target; else numbers.
-        rates: distinct pictures a second that its engine made, asked while a browser looked.
+        rates: distinct pictures a second that its engine made, and when it was asked (ms), while a browser looked.
     """
 
     name: str
     session: Session
     reenacts: bool
-    rates: list[float] = field(default_factory=list)
+    rates: list[tuple[float, float]] = field(default_factory=list)
 
     def look(self) -> None:
         """Note how fast the engine is."""
-        self.rates.append(float(ask("status")["fps"]["engine"]))
+        self.rates.append((time.time() * 1000, float(ask("status")["fps"]["engine"])))
 
-
-@pytest.fixture(scope="module")
-def actor(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic actor's film, drawn beforehand since drawing takes a core."""
-    path = tmp_path_factory.mktemp("actor") / "actor.mp4"
-    with VideoWriter(path, ACTOR_SIZE, FPS) as film:
-        source = open_synthetic("", ACTOR_SIZE, FPS)
-        for _ in range(ACTED_S * FPS):
-            film.write(source.read().rgb)
-    return path
+    def made(self, begin_ms: float, end_ms: float) -> float:
+        """Its pictures a second in that time, by the median."""
+        return median(rate for when, rate in self.rates if begin_ms <= when <= end_ms)
 
 
 @pytest.fixture(scope="module", params=["counter", "f2fcam"])
-def camera(request: pytest.FixtureRequest, session: Session, actor: Path) -> Iterator[Running]:
+def camera(request: pytest.FixtureRequest, session: Session) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", session.environment["XDG_RUNTIME_DIR"])
         patch.delenv("F2FCAM_RUNTIME_DIR", raising=False)
@@ -119,17 +111,17 @@ def camera(request: pytest.FixtureRequest, session: Session, actor: Path) -> Ite
                 config = StartConfig("good", source="fake", sink="pipewire", size=SIZE, fps=FPS, barcode=True)
                 assert start_detached(config, engine=COUNTER) == DEVICE
             else:
-                start_f2fcam(session, actor)
+                start_f2fcam(session)
             yield Running(request.param, session, request.param == "f2fcam")
         finally:
             with contextlib.suppress(F2FError):
                 ask("stop")
 
 
-def start_f2fcam(session: Session, actor: Path) -> None:
+def start_f2fcam(session: Session) -> None:
     """As a user does, but for the time code; compiled kernels are the user's, not the session's."""
     size = f"{SIZE[0]}x{SIZE[1]}"
-    options = ["--profile", "alice", "--source", str(actor), "--sink", "pipewire", "--size", size, "--fps", str(FPS)]
+    options = ["--profile", "alice", "--source", "synthetic", "--sink", "pipewire", "--size", size, "--fps", str(FPS)]
     kept = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     started = subprocess.run(
         [sys.executable, "-m", "f2fcam", "start", *options, "--barcode"], env=session.environment | {"XDG_CACHE_HOME": kept},
@@ -146,14 +138,15 @@ def test_call_carries_the_camera(camera: Running, browser: str, capsys: pytest.C
     asked = {"camera": "F2F Camera", "seconds": SECONDS, "width": SIZE[0], "height": SIZE[1]}
     report = visit(camera.session, browser, WAIT_S, camera.look, **asked)
     seen = {side: Seen.of(report[side]) for side in ("near", "far") if side in report}
-    made = sorted(camera.rates)[len(camera.rates) // 2]
-    keep(f"{camera.name}-{browser}", report | {"engine_fps": made}, seen)
+    keep(f"{camera.name}-{browser}", report | {"engine": camera.rates}, seen)
     assert "error" not in report, (report["error"], report["log"])
+    made = camera.made(report["far"]["begin"], report["far"]["end"])
     summary = (
         f"the engine makes {made:g} a second; {browser} shows {seen['near'].summary}; far end {seen['far'].summary}"
     )
     with capsys.disabled():
-        sys.stderr.write(f"\n{camera.name}: {summary}, {report['call']['codec']}\n")
+        busy = "" if made >= ENOUGH_FPS else f" (the machine is too busy to judge {LEAST_FPS:g} a second)"
+        sys.stderr.write(f"\n{camera.name}: {summary}, {report['call']['codec']}{busy}\n")
     assert "F2F Camera" in report["cameras"] and report["track"]["label"] == "F2F Camera"
     assert seen["near"].rgb.shape[1::-1] == SIZE
     for side in seen.values():
@@ -162,7 +155,7 @@ def test_call_carries_the_camera(camera: Running, browser: str, capsys: pytest.C
         rgb = cv2.resize(side.rgb, SIZE)  # a call may carry a smaller picture
         assert badge_likeness(rgb) > LIKENESS
         assert not camera.reenacts or difference(rgb) < ALIKE
-    assert seen["far"].fps >= min(LEAST_FPS, CARRIED * made), summary
+    assert seen["far"].fps >= (LEAST_FPS if made >= ENOUGH_FPS else CARRIED * made), summary
 
 
 def keep(name: str, report: dict, seen: dict[str, Seen]) -> None:
