@@ -15,7 +15,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 SECONDS ?=
 DEMO_ARGS ?= $(if $(SECONDS),--seconds $(SECONDS))
 
-.PHONY: demo test check bench clean setup format
+.PHONY: demo test check bench e2e clean setup format
 
 setup: $(STAMP)
 
@@ -47,6 +47,12 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/f2fcam warmup
 	$(BIN)/f2fcam bench --docs docs $(BENCH_ARGS)
+
+# Real browsers play the camera in a session of their own; pictures and numbers go to build/e2e. About two minutes.
+e2e: $(STAMP)
+	bash tools/e2e_setup.sh
+	$(BIN)/f2fcam warmup
+	$(BIN)/python -m pytest -rs tests/test_pipewire.py tests/e2e
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

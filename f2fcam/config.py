@@ -36,11 +36,12 @@ class StartConfig:
         profile: name of the target.
         profiles: folder that is searched first; `None`: the user's and the package's.
         source: `webcam:0`, a video file, `synthetic`.
-        sink: `auto`, `v4l2[:/dev/videoN]`, `preview[:PORT]`, `FILE.mp4`, `null`.
+        sink: `auto`, `v4l2[:/dev/videoN]`, `pipewire`, `preview[:PORT]`, `FILE.mp4`, `null`.
         size: width and height of the output in pixels.
         fps: output rate.
         duration_s: stop after so long; `None`: run until told to stop.
         quality: `auto` lowers it where the machine is too slow for the rate; `full` never.
+        barcode: for tests, put each picture's time of capture into a corner (`publish.barcode`).
     """
 
     profile: str
@@ -51,6 +52,7 @@ class StartConfig:
     fps: float = 30.0
     duration_s: float | None = None
     quality: str = "auto"
+    barcode: bool = False
 
     def __post_init__(self) -> None:
         checked_size(self.size)

@@ -41,7 +41,7 @@ def run_checks(profiles: Path | None = None) -> list[Check]:
     for look in (_python, _libraries, _processor, _face_model, _kernels, _settings, _disk):
         found += _guarded(look)
     if sys.platform == "linux":
-        for look in (_webcams, _loopback):
+        for look in (_webcams, _loopback, _pipewire):
             found += _guarded(look)
     return found + _guarded(lambda: _profiles(profiles))
 
@@ -162,13 +162,24 @@ def _loopback() -> Check:
     if not Path("/sys/module/v4l2loopback").exists():
         remedy = (
             "sudo apt-get install v4l2loopback-dkms && "
-            'sudo modprobe v4l2loopback exclusive_caps=1 card_label="F2F Camera"; or use --sink preview'
+            'sudo modprobe v4l2loopback exclusive_caps=1 card_label="F2F Camera"; or use --sink pipewire'
         )
         return Check("camera device", "warning", "the kernel module v4l2loopback is not loaded", remedy)
     try:
         return Check("camera device", "ok", find_device())
     except DeviceError as error:
         return Check("camera device", "warning", error.message, error.hint)
+
+
+def _pipewire() -> Check:
+    from f2fcam.errors import DeviceError
+    from f2fcam.publish.libpipewire import Connection
+
+    try:
+        Connection().close()
+    except DeviceError as error:
+        return Check("pipewire", "warning", error.message, error.hint)
+    return Check("pipewire", "ok", 'a server answers: --sink pipewire makes "F2F Camera" without root')
 
 
 def _profiles(profiles: Path | None) -> list[Check]:

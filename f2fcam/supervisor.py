@@ -24,7 +24,8 @@ from f2fcam.engine_process import EngineProcess, Limits, State
 from f2fcam.errors import ConfigError, DeviceError, F2FError
 from f2fcam.metrics import Durations, Rate
 from f2fcam.pacing import Backoff, Pacer
-from f2fcam.publish import FrameSink, open_sink
+from f2fcam.publish import AttendedSink, FrameSink, open_automatic, open_sink
+from f2fcam.publish.barcode import stamp_barcode, wall_clock_ms
 from f2fcam.ring import Ring, i420_bytes
 from f2fcam.trust.badge import TEXT, stamp_i420
 from f2fcam.trust.placeholder import placeholder_i420
@@ -80,6 +81,7 @@ class Supervisor:
         self._shown_since: float | None = None
         self._last_fresh = self._now = self._started = time.monotonic()
         self._latency, self._rate = Durations(), Rate()
+        self._sink_uri = config.sink
         self._sink_backoff, self._sink_retry_at = Backoff(), 0.0
         self._sink_reasons: list[str] = []
         self._signals = 0
@@ -113,6 +115,9 @@ class Supervisor:
             engine = self._engine.channel()
             if engine is not None:
                 waiting.append(engine)
+            sink = self._sink
+            if isinstance(sink, AttendedSink):
+                waiting.append(sink)
             ready, _, _ = select.select(waiting, [], [], self._timeout_s())
             self._now = time.monotonic()
             if wake in ready:
@@ -122,6 +127,8 @@ class Supervisor:
                 self._accept()
             for client in [client for client in self._clients if client in ready]:
                 self._answer(client)
+            if isinstance(sink, AttendedSink) and sink in ready:
+                self._attend(sink)
             self._engine.step(self._now)
             self._take_picture()
             self._follow_engine()
@@ -150,6 +157,8 @@ class Supervisor:
             return
         self._picture, self._spare = self._spare, self._picture
         stamp_i420(self._picture, self._width, self._height)
+        if self._config.barcode:
+            stamp_barcode(self._picture, self._width, self._height, wall_clock_ms(frame.captured_ns))
         self._skipped += self._fresh
         self._fresh, self._captured_ns, self._last_fresh = True, frame.captured_ns, self._now
         if self._shown_since is None:
@@ -203,8 +212,19 @@ class Supervisor:
         self._rate.add(self._now)
 
     def _open_sink(self) -> FrameSink:
+        """The sink that is wanted; what `auto` has chosen once is opened again, and nothing else."""
         width, height = self._config.size
-        return open_sink(self._config.sink, (width // 2 * 2, height // 2 * 2), self._config.fps)
+        size = width // 2 * 2, height // 2 * 2
+        if self._sink_uri != "auto":
+            return open_sink(self._sink_uri, size, self._config.fps)
+        self._sink_uri, sink = open_automatic(size, self._config.fps)
+        return sink
+
+    def _attend(self, sink: AttendedSink) -> None:
+        try:
+            sink.attend()
+        except F2FError as error:
+            self._lose_sink(error)
 
     def _lose_sink(self, error: F2FError) -> None:
         """The device went away: try again later, with the same size."""
@@ -351,6 +371,7 @@ class Supervisor:
             "source": config.source,
             "sink": config.sink,
             "device": self._sink.device if self._sink is not None else None,
+            "watched": self._sink.watched if isinstance(self._sink, AttendedSink) else None,
             "size": [self._width, self._height],
             "badge": TEXT,
             "fps": {"output": self._rate.per_second(self._now), "engine": report.get("fps", 0.0)},

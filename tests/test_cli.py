@@ -164,6 +164,7 @@ def test_start_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (config.size, config.fps, config.duration_s, config.quality) == ((640, 480), 25.0, 3.0, "full")
     assert cli.run(line) == 0
     assert (start.calls[1][0][0].source, start.calls[1][0][0].quality) == ("webcam:0", "auto")
+    assert not start.calls[1][0][0].barcode
     assert cli.run([*line, "--source", "/dev/video2", "--sink", "/dev/video9"]) == 0
     ((config,), _) = start.calls[2]
     assert (config.source, config.sink) == ("webcam:/dev/video2", "v4l2:/dev/video9")

@@ -31,10 +31,12 @@ from f2fcam.control import request, runtime_folder
 from f2fcam.daemon import start_detached
 from f2fcam.engine_process import Limits
 from f2fcam.errors import ConfigError, DeviceError, F2FError, ProfileError
+from f2fcam.publish.barcode import code_of
 from f2fcam.supervisor import Supervisor
 from f2fcam.trust.badge import badge_box, stamp_i420, stamp_rgb
 from f2fcam.trust.placeholder import placeholder_i420
 from tests.fake_engine import index_in
+from tests.test_barcode import read as read_barcode
 
 ENGINE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
 SIZE = (320, 180)
@@ -375,6 +377,80 @@ def test_lost_device_is_opened_again(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(publish.OPENERS, "plan", open_it)
     assert Supervisor(options(), engine=ENGINE).run() == 0
     assert watcher.done and opened == ["opened", "closed", "opened", "closed"]
+
+
+def test_a_sink_with_its_own_business_is_attended_to_and_auto_stays_with_it(monkeypatch: pytest.MonkeyPatch):
+    """As PipeWire's: what its server says wakes the loop, and when that dies, the same kind of camera is opened again."""
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        assert (yield from ask("status"))["watched"] is True
+        said.send(b"x")
+        while "attended" not in happened:
+            yield
+        said.send(b"end")
+        while happened.count("opened") < 2:
+            yield
+        yield from new_pictures(watcher)
+        assert (yield from ask("status"))["sink_reasons"] == ["The server is gone."]
+
+    said, heard = socket.socketpair()
+    watcher = Watcher(plan)
+    happened: list[str] = []
+
+    class Attended:
+        device, size, keeps_time, watched = "plan", SIZE, False, True
+
+        def send(self, i420, timestamp_ns: int) -> None:
+            watcher.send(i420, timestamp_ns)
+
+        def close(self) -> None:
+            happened.append("closed")
+
+        def fileno(self) -> int:
+            return heard.fileno()
+
+        def attend(self) -> None:
+            if heard.recv(16) == b"end":
+                raise DeviceError("The server is gone.", hint="Start it.")
+            happened.append("attended")
+
+    def open_it(where: str, size: tuple[int, int], fps: float) -> Attended:
+        happened.append("opened")
+        return Attended()
+
+    def refuse(where: str, size: tuple[int, int], fps: float) -> publish.FrameSink:
+        happened.append("tried v4l2")
+        raise DeviceError("No device.", hint="Get one.")
+
+    monkeypatch.setitem(publish.OPENERS, "v4l2", refuse)
+    monkeypatch.setitem(publish.OPENERS, "pipewire", open_it)
+    with said, heard:
+        assert Supervisor(options(sink="auto"), engine=ENGINE).run() == 0
+    assert watcher.done and happened == ["tried v4l2", "opened", "attended", "closed", "opened", "closed"]
+
+
+def test_time_code_is_put_beside_the_badge_on_request_only(monkeypatch: pytest.MonkeyPatch):
+    ages = []
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        while len(ages) < 5:
+            yield
+            if watcher.caption is None:
+                code = read_barcode(watcher.picture, *SIZE)
+                assert code == code_of(code >> 4)
+                ages.append((int(time.time() * 1000) - (code >> 4)) % 65536)
+
+    code, watcher = play(monkeypatch, plan, barcode=True)
+    assert code == 0 and watcher.done and max(ages) < 1000 * LIMIT_S
+
+    def plain(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        code = read_barcode(watcher.picture, *SIZE)
+        assert code != code_of(code >> 4)
+
+    code, watcher = play(monkeypatch, plain)
+    assert code == 0 and watcher.done
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -20,7 +20,7 @@ def start(
     ] = None,
     sink: Annotated[
         Optional[str],
-        typer.Option(help="auto, v4l2[:/dev/videoN], preview[:PORT], FILE.mp4 or null.", show_default=False),
+        typer.Option(help="auto, v4l2[:/dev/videoN], pipewire, preview[:PORT], FILE.mp4 or null.", show_default=False),
     ] = None,
     size: Annotated[Optional[str], typer.Option(help="Output size, as in 1280x720.", show_default=False)] = None,
     fps: Annotated[Optional[float], typer.Option(help="Output frames a second.", show_default=False)] = None,
@@ -33,6 +33,9 @@ def start(
     ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C.")] = False,
     seconds: Annotated[Optional[float], typer.Option(help="Stop after so long.", show_default=False)] = None,
+    barcode: Annotated[
+        bool, typer.Option("--barcode", help="For tests: a time code in a corner.", hidden=True)
+    ] = False,
 ) -> None:
     """Put the target on the air as a camera."""
     from f2fcam.config import StartConfig, load_config, parse_size
@@ -50,6 +53,7 @@ def start(
         fps=defaults.fps if fps is None else fps,
         duration_s=seconds,
         quality=quality.value if quality else defaults.quality,
+        barcode=barcode,
     )
     find_profile(profile, profiles)  # a wrong name shows before anything starts
     if foreground:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from f2fcam.errors import ConfigError, DeviceError
-from f2fcam.publish import null, preview, recording, v4l2
+from f2fcam.publish import null, pipewire, preview, recording, v4l2
 
 log = logging.getLogger(__name__)
 
@@ -41,28 +41,45 @@ class FrameSink(Protocol):
         ...
 
 
+@runtime_checkable
+class AttendedSink(FrameSink, Protocol):
+    """A sink with business of its own between the pictures.
+
+    Attributes:
+        watched: somebody looks at the pictures; while nobody does, they are let go.
+    """
+
+    watched: bool
+
+    def fileno(self) -> int:
+        """Readable when `attend` is due: for `select`."""
+        ...
+
+    def attend(self) -> None:
+        """Do what is due, without waiting. Raises `DeviceError` when the device went away."""
+        ...
+
+
 Opener = Callable[[str, Size, float], FrameSink]
 
 OPENERS: dict[str, Opener] = {
     "v4l2": v4l2.open_v4l2,
+    "pipewire": pipewire.open_pipewire,
     "preview": preview.open_preview,
     "null": null.open_null,
 }
 """Name -> opener of what follows the name's colon, a size and a rate."""
 
-AUTOMATIC = ("v4l2", "preview")
+AUTOMATIC = ("v4l2", "pipewire", "preview")
 """What `auto` tries, best first."""
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 
 
 def open_sink(uri: str, size: Size, fps: float) -> FrameSink:
-    """The sink that `uri` names: `auto`, `NAME`, `NAME:WHERE` or a video file's path.
-
-    `auto` takes the first that opens and logs why the better ones did not; if none does, one error has all the reasons.
-    """
+    """The sink that `uri` names: `auto`, `NAME`, `NAME:WHERE` or a video file's path."""
     if uri == "auto":
-        return _open_first(AUTOMATIC, size, fps)
+        return open_automatic(size, fps)[1]
     if Path(uri).suffix.lower() in VIDEO_SUFFIXES:
         return recording.open_recording(uri, size, fps)
     name, _, where = uri.partition(":")
@@ -74,9 +91,13 @@ def open_sink(uri: str, size: Size, fps: float) -> FrameSink:
     return OPENERS[name](where, size, fps)
 
 
-def _open_first(names: tuple[str, ...], size: Size, fps: float) -> FrameSink:
+def open_automatic(size: Size, fps: float) -> tuple[str, FrameSink]:
+    """The first of `AUTOMATIC` that opens, and its name, by which the same is opened again.
+
+    Why the better ones did not is logged; if none does, one error has all the reasons.
+    """
     reasons = []
-    for name in names:
+    for name in AUTOMATIC:
         try:
             sink = OPENERS[name]("", size, fps)
         except DeviceError as error:
@@ -84,5 +105,5 @@ def _open_first(names: tuple[str, ...], size: Size, fps: float) -> FrameSink:
             continue
         for reason in reasons:
             log.warning("not used: %s", reason)
-        return sink
+        return name, sink
     raise DeviceError("No camera output could be opened. " + " ".join(reasons), hint="Run `f2fcam doctor`.")

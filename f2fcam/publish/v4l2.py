@@ -26,7 +26,7 @@ FIELD_NONE = 1
 COLORSPACE_SMPTE170M = 1
 YCBCR_ENC_601 = 1
 QUANTIZATION_LIM_RANGE = 2
-HINT = 'Run `sudo modprobe v4l2loopback exclusive_caps=1 card_label="F2F Camera"`, or use --sink preview.'
+HINT = 'Run `sudo modprobe v4l2loopback exclusive_caps=1 card_label="F2F Camera"`, or use --sink pipewire.'
 
 
 def fourcc(code: str) -> int:

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs what `make e2e` needs beside f2fcam: PipeWire with its session manager, the portal, two browsers, GStreamer (Debian).
+set -euo pipefail
+
+packages=(
+    dbus dbus-bin pipewire pipewire-bin wireplumber xdg-desktop-portal python3-gi
+    gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base chromium firefox-esr
+)
+command -v apt-get >/dev/null || { echo "This is no Debian: install the like of ${packages[*]}"; exit 0; }
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if ((${#missing[@]})); then
+    as_root=()
+    if (($(id -u) != 0)); then as_root=(sudo); fi
+    echo "Installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -q
+    # Gates whose program could not be had are skipped and say so.
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" || true
+fi
