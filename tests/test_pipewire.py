@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import subprocess
@@ -376,6 +377,7 @@ def test_camera_survives_its_server(session: Session, tmp_path: Path):
     size = (320, 180)
     config = StartConfig("good", source="fake", sink="pipewire", size=size, fps=60.0)
     assert start_detached(config, engine=ENGINE) == "F2F Camera (PipeWire)"
+    pid = request("status")["pid"]
     try:
         before = watch(session, tmp_path / "before", size)
         session.stop_server()
@@ -390,6 +392,7 @@ def test_camera_survives_its_server(session: Session, tmp_path: Path):
         session.wait(lambda: request("status")["watched"] is False, "the last reader's leave")
     finally:
         request("stop")
+        os.waitpid(pid, 0)  # nobody else does, and other tests count this process's children
     with pytest.raises(F2FError, match="No camera is running"):
         request("status")
     assert "F2F Camera" not in session.query("ls", "Node")
