@@ -21,12 +21,16 @@ def status_table(facts: dict[str, Any]) -> RenderableType:
     fps, latency = facts.get("fps", {}), facts.get("latency_ms", {})
     faces, knows = facts.get("faces"), {"known": "known", "done": "learnt", None: ""}
     actor = facts.get("actor")
+    watched = {True: "somebody looks", False: "nobody looks"}.get(facts.get("watched"))
     lines = [
         ("state", f"{facts.get('state', 'unknown')} for {_duration(facts.get('uptime_s', 0.0))}"),
         ("target", f"{facts.get('profile')}" + (f" (of {facts['profiles']})" if facts.get("profiles") else "")),
         ("actor", _joined(facts.get("tracking"), _faces(faces), knows.get(actor, "still being learnt"))),
         ("source", str(facts.get("source"))),
-        ("output", _joined(facts.get("device") or f"{facts.get('sink')}, not there", _size(facts.get("size")))),
+        (
+            "output",
+            _joined(facts.get("device") or f"{facts.get('sink')}, not there", _size(facts.get("size")), watched),
+        ),
         ("badge", str(facts.get("badge"))),
         (
             "pictures",
