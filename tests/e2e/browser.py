@@ -143,6 +143,7 @@ def visit(
         try:
             deadline = time.monotonic() + wait_s
             while not post.arrived.wait(1.0):
+                assert browser.poll() is None, f"{name} has ended by itself; see {session.folder}"
                 assert time.monotonic() < deadline, f"{name} reported nothing within {wait_s:g} s; see {session.folder}"
                 meanwhile()
         finally:
