@@ -31,6 +31,10 @@ def start(
             show_default=False,
         ),
     ] = None,
+    always_on: Annotated[
+        Optional[bool],
+        typer.Option("--always-on/--on-demand", help="Work even while nobody looks at the camera.", show_default=False),
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C.")] = False,
     seconds: Annotated[Optional[float], typer.Option(help="Stop after so long.", show_default=False)] = None,
     barcode: Annotated[
@@ -53,6 +57,8 @@ def start(
         fps=defaults.fps if fps is None else fps,
         duration_s=seconds,
         quality=quality.value if quality else defaults.quality,
+        always_on=defaults.always_on if always_on is None else always_on,
+        idle_s=defaults.idle_s,
         barcode=barcode,
     )
     find_profile(profile, profiles)  # a wrong name shows before anything starts

@@ -26,11 +26,16 @@ class FrameSink(Protocol):
         device: its name for the user: what to select in an application, where to point a browser, the file.
         size: width and height that it takes; may differ from what was asked for.
         keeps_time: it wants the frames' times and no placeholder (a recording), not a picture whenever one is due.
+        readers: how many look at the pictures, at least; None where it cannot tell. Asked for four times a second or more;
+            a sink that is told of readers is an `AttendedSink`, so that it is asked at once.
     """
 
     device: str
     size: Size
     keeps_time: bool
+
+    @property
+    def readers(self) -> int | None: ...
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
         """Show one picture, captured at `timestamp_ns`. Raises `DeviceError` when the device went away."""
@@ -43,13 +48,7 @@ class FrameSink(Protocol):
 
 @runtime_checkable
 class AttendedSink(FrameSink, Protocol):
-    """A sink with business of its own between the pictures.
-
-    Attributes:
-        watched: somebody looks at the pictures; while nobody does, they are let go.
-    """
-
-    watched: bool
+    """A sink with business of its own between the pictures."""
 
     def fileno(self) -> int:
         """Readable when `attend` is due: for `select`."""
