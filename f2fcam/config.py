@@ -36,7 +36,7 @@ class StartConfig:
         profile: name of the target.
         profiles: folder that is searched first; `None`: the user's and the package's.
         source: `webcam:0`, a video file, `synthetic`.
-        sink: `auto`, `v4l2[:/dev/videoN]`, `pipewire`, `preview[:PORT]`, `FILE.mp4`, `null`.
+        sink: `auto`, `v4l2[:/dev/videoN]`, `pipewire`, `virtualcam[:DEVICE]`, `preview[:PORT]`, `FILE.mp4`, `null`.
         size: width and height of the output in pixels.
         fps: output rate.
         duration_s: stop after so long; `None`: run until told to stop.
@@ -65,7 +65,9 @@ class StartConfig:
         if not FPS_RANGE[0] <= self.fps <= FPS_RANGE[1]:
             raise ConfigError(f"{self.fps:g} frames a second are out of range.", hint="Give --fps 30, for example.")
         if not 0 <= self.idle_s < math.inf:
-            raise ConfigError(f"{self.idle_s:g} seconds of idling are out of range.", hint="Set idle_s = 10, for example.")
+            raise ConfigError(
+                f"{self.idle_s:g} seconds of idling are out of range.", hint="Set idle_s = 10, for example."
+            )
         if self.duration_s is not None and not 0 < self.duration_s < math.inf:
             raise ConfigError(
                 f"The duration {self.duration_s:g} s is not positive.", hint="Give --seconds 20, for example."

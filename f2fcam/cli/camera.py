@@ -20,7 +20,10 @@ def start(
     ] = None,
     sink: Annotated[
         Optional[str],
-        typer.Option(help="auto, v4l2[:/dev/videoN], pipewire, preview[:PORT], FILE.mp4 or null.", show_default=False),
+        typer.Option(
+            help="auto, v4l2[:/dev/videoN], pipewire, virtualcam[:DEVICE], preview[:PORT], FILE.mp4 or null.",
+            show_default=False,
+        ),
     ] = None,
     size: Annotated[Optional[str], typer.Option(help="Output size, as in 1280x720.", show_default=False)] = None,
     fps: Annotated[Optional[float], typer.Option(help="Output frames a second.", show_default=False)] = None,

@@ -7,12 +7,13 @@ standard library (a camera device) work in the supervisor, the others in a proce
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from f2fcam.errors import ConfigError, DeviceError
-from f2fcam.publish import null, pipewire, preview, recording, v4l2
+from f2fcam.publish import null, pipewire, preview, recording, v4l2, virtual_sink
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,13 @@ Opener = Callable[[str, Size, float], FrameSink]
 OPENERS: dict[str, Opener] = {
     "v4l2": v4l2.open_v4l2,
     "pipewire": pipewire.open_pipewire,
+    "virtualcam": virtual_sink.open_virtualcam,
     "preview": preview.open_preview,
     "null": null.open_null,
 }
 """Name -> opener of what follows the name's colon, a size and a rate."""
 
-AUTOMATIC = ("v4l2", "pipewire", "preview")
+AUTOMATIC = ("v4l2", "pipewire", "preview") if sys.platform == "linux" else ("virtualcam", "preview")
 """What `auto` tries, best first."""
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import sys
+import time
 from typing import Any
 
 from f2fcam.channel import Child, Message
@@ -20,6 +22,7 @@ class ProcessSink:
     """The near end: copies pictures into the ring of a `publish.worker` process.
 
     Attributes:
+        device: its name; the worker may know a better one once it has opened it.
         pid: the worker's process number.
         readers: what the worker said last; None before, and where it never does.
     """
@@ -43,6 +46,7 @@ class ProcessSink:
         self._child = Child(command, setup, (*files, *inherit), runtime_folder() / f"{kind}.log")
         self.pid = self._child.pid
         self.readers: int | None = None
+        self._opened = False
 
     def fileno(self) -> int:
         """Readable when the worker has said something: for `select`."""
@@ -57,6 +61,21 @@ class ProcessSink:
         if reason is not None:
             self._listen()
             raise DeviceError(f"The output {self.device} ended: {reason}.", hint=f"Look into {self._child.log}.")
+
+    def wait_open(self, timeout_s: float) -> None:
+        """Wait for a worker that says what its device is called; the sink is closed where it cannot be had."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            while not self._opened:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise DeviceError(f"Opening {self.device} takes too long.", hint=f"Look into {self._child.log}.")
+                select.select([self], [], [], remaining)
+                self.attend()
+        except BaseException:
+            self._child.close()
+            self._ring.close()
+            raise
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
         """Show one picture; a sink that keeps time has used it when this returns."""
@@ -86,3 +105,5 @@ class ProcessSink:
             if "error" in message:
                 raise error_from(message)
             self.readers = message.get("readers", self.readers)
+            self._opened |= "device" in message
+            self.device = message.get("device", self.device)
