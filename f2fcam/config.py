@@ -36,11 +36,13 @@ class StartConfig:
         profile: name of the target.
         profiles: folder that is searched first; `None`: the user's and the package's.
         source: `webcam:0`, a video file, `synthetic`.
-        sink: `auto`, `v4l2[:/dev/videoN]`, `pipewire`, `preview[:PORT]`, `FILE.mp4`, `null`.
+        sink: `auto`, `v4l2[:/dev/videoN]`, `pipewire`, `virtualcam[:DEVICE]`, `preview[:PORT]`, `FILE.mp4`, `null`.
         size: width and height of the output in pixels.
         fps: output rate.
         duration_s: stop after so long; `None`: run until told to stop.
         quality: `auto` lowers it where the machine is too slow for the rate; `full` never.
+        always_on: webcam and engine work even while nobody looks at the camera.
+        idle_s: so long after the last reader left they rest.
         barcode: for tests, put each picture's time of capture into a corner (`publish.barcode`).
     """
 
@@ -52,6 +54,8 @@ class StartConfig:
     fps: float = 30.0
     duration_s: float | None = None
     quality: str = "auto"
+    always_on: bool = False
+    idle_s: float = 10.0
     barcode: bool = False
 
     def __post_init__(self) -> None:
@@ -60,6 +64,10 @@ class StartConfig:
             raise ConfigError(f"There is no quality {self.quality!r}.", hint="Give --quality auto or --quality full.")
         if not FPS_RANGE[0] <= self.fps <= FPS_RANGE[1]:
             raise ConfigError(f"{self.fps:g} frames a second are out of range.", hint="Give --fps 30, for example.")
+        if not 0 <= self.idle_s < math.inf:
+            raise ConfigError(
+                f"{self.idle_s:g} seconds of idling are out of range.", hint="Set idle_s = 10, for example."
+            )
         if self.duration_s is not None and not 0 < self.duration_s < math.inf:
             raise ConfigError(
                 f"The duration {self.duration_s:g} s is not positive.", hint="Give --seconds 20, for example."
@@ -75,6 +83,8 @@ class StartDefaults:
     size: str = "1280x720"
     fps: float = 30.0
     quality: str = "auto"
+    always_on: bool = False
+    idle_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,7 @@ def load_config(path: Path | None = None) -> Config:
         table = read_toml(file)
         start = _filled(StartDefaults, table.pop("start", {}), "start.")
         config = dataclasses.replace(_filled(Config, table, ""), start=start)
-        StartConfig("check", size=parse_size(start.size), fps=start.fps, quality=start.quality)
+        StartConfig("check", size=parse_size(start.size), fps=start.fps, quality=start.quality, idle_s=start.idle_s)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error.message}", hint=f"Mend or remove {file}.") from error
     return config
@@ -142,8 +152,9 @@ def _filled(kind: type, table: Any, prefix: str) -> Any:
     for name, value in table.items():
         if name not in defaults:
             raise ConfigError(f"there is no setting {prefix}{name}.", hint=f"Use one of {', '.join(defaults)}.")
-        wanted = (int, float) if "float" in str(defaults[name].type) else str
-        if isinstance(value, bool) or not isinstance(value, wanted):
+        kinds = {"bool": bool, "float": (int, float), "int": int}
+        wanted = next((kinds[kind] for kind in kinds if kind in str(defaults[name].type)), str)
+        if isinstance(value, bool) != (wanted is bool) or not isinstance(value, wanted):
             raise ConfigError(f"{prefix}{name} has a value of the wrong kind, {value!r}.", hint="Look at the README.")
     return kind(**table)
 

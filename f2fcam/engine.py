@@ -277,7 +277,8 @@ class Engine:
                     self._running.wait()
                     if self._stopped.is_set():  # a webcam would light up once more
                         return
-                    source, clock, frames = self._open_source(), Clock(), 0
+                    source, frames = self._open_source(), 0
+                    clock.rested()
                     continue
                 with self._stages.timed("capture"):
                     picture = source.grab()

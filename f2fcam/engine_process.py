@@ -56,6 +56,7 @@ class EngineProcess:
         report: what it said last.
         restarts: (wall-clock time, reason) of the last failures.
         failure: why there will be no further try; None while there is hope.
+        resting: the present one has let go of the source, or is about to.
     """
 
     def __init__(self, command: list[str], ring: Ring, limits: Limits, backoff: Backoff | None = None) -> None:
@@ -70,7 +71,7 @@ class EngineProcess:
         self.report: dict[str, Any] = {}
         self.restarts: deque[tuple[float, str]] = deque(maxlen=20)
         self.restart_count = 0
-        self.on_air = False
+        self.on_air = self.resting = False
         self.failure: F2FError | None = None
 
     @property
@@ -87,10 +88,16 @@ class EngineProcess:
         """Start an engine with `setup` (the fields of `EngineSetup`); one that runs is ended first."""
         self._drop_child()
         self._setup, self._told, self._finished, self.failure = setup, None, False, None
-        self.state, self.report = State.STARTING, {}
+        self.state, self.report, self.resting = State.STARTING, {}, False
         self._since = self._heard = now
         files = self._ring.files.as_tuple()
         self._child = Child(self._command, {"ring": files, **setup}, files, self.log_file)
+
+    def rest(self, wanted: bool) -> None:
+        """Let it rest or work. One that starts works until its first picture: it is then warm, and known to be well."""
+        if self.state is State.RUNNING and wanted != self.resting:
+            self.resting = wanted
+            self.send("pause" if wanted else "resume")
 
     def send(self, command: str) -> None:
         """Pass a command on: `pause`, `resume`, `recalibrate`."""

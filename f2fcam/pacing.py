@@ -19,6 +19,11 @@ class Pacer:
         self._tokens = self.FULL
         self._time = now
 
+    def change(self, fps: float, now: float) -> None:
+        """Another rate, from `now` on."""
+        self._fill(now)
+        self._fps = fps
+
     def due(self, now: float, *, fresh: bool) -> bool:
         """Whether to send at `now`: a new picture (`fresh`) or the last one again."""
         self._fill(now)
@@ -82,3 +87,8 @@ class Clock:
         """The file starts again: its first frame follows the last one by the usual gap."""
         usual = sorted(self._gaps)[len(self._gaps) // 2] if self._gaps else 33_000_000
         self._offset_ns = (self._last_ns or 0) + usual
+
+    def rested(self) -> None:
+        """The file starts again after a while in which nothing was wanted of it: its first frame is due when it comes."""
+        self.loop()
+        self._start = None

@@ -1,46 +1,43 @@
 """The process that owns the camera: it always shows something, whatever happens to the engine (`DECISIONS` 16).
 
 Standard library only, so that the placeholder is up within 0.3 s and no broken library can take the camera away. One loop,
-one thread: pictures from the ring, the badge, the sink; the engine's messages; commands; signals.
+one thread: pictures from the ring, the badge, the sink; the engine's messages; commands; signals. Beside it: `output` (the device), `engine_process`, `on_demand`, `status`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import select
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from f2fcam.channel import Channel, Message
 from f2fcam.control import ControlServer, error_message
 from f2fcam.engine_process import EngineProcess, Limits, State
-from f2fcam.errors import ConfigError, DeviceError, F2FError
-from f2fcam.metrics import Durations, Rate
-from f2fcam.pacing import Backoff, Pacer
-from f2fcam.publish import AttendedSink, FrameSink, open_automatic, open_sink
+from f2fcam.errors import ConfigError, F2FError
+from f2fcam.on_demand import IDLE_FPS, Attention
+from f2fcam.output import Output
+from f2fcam.pacing import Pacer
 from f2fcam.publish.barcode import stamp_barcode, wall_clock_ms
 from f2fcam.ring import Ring, i420_bytes
-from f2fcam.trust.badge import TEXT, stamp_i420
+from f2fcam.signals import caught_signals
+from f2fcam.status import Tally, status_message
+from f2fcam.trust.badge import stamp_i420
 from f2fcam.trust.placeholder import placeholder_i420
 
 if TYPE_CHECKING:
     from f2fcam.config import StartConfig
-
-log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str], None]
 
 ENGINE = [sys.executable, "-m", "f2fcam.engine_main"]
 HOLD_S = 5.0
 """How long the last picture stays when the engine is gone; then the placeholder says so."""
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @dataclass(slots=True)
@@ -77,13 +74,10 @@ class Supervisor:
         self._switch: Switch | None = None
         self._stopping = self._paused = self._fresh = False
         self._number = self._captured_ns = 0
-        self._sent = self._skipped = 0
+        self._attention = Attention(config.idle_s)
         self._shown_since: float | None = None
         self._last_fresh = self._now = self._started = time.monotonic()
-        self._latency, self._rate = Durations(), Rate()
-        self._sink_uri = config.sink
-        self._sink_backoff, self._sink_retry_at = Backoff(), 0.0
-        self._sink_reasons: list[str] = []
+        self._tally = Tally()
         self._signals = 0
 
     def run(self) -> int:
@@ -92,10 +86,10 @@ class Supervisor:
             stack.callback(self._close_clients)  # last of all: who asked for the end sees that it is reached
             self._control = ControlServer()
             stack.callback(self._control.close)
-            wake = stack.enter_context(self._catch_signals())
-            self._sink: FrameSink | None = self._open_sink()
-            stack.callback(self._close_sink)
-            self._width, self._height = self._sink.size
+            wake = stack.enter_context(caught_signals())
+            self._output = Output(self._config.sink, self._config.size, self._config.fps)
+            stack.callback(self._output.close)
+            self._width, self._height = self._output.size
             self._ring = Ring.create(self._width, self._height)
             stack.callback(self._ring.close)
             size = i420_bytes(self._width, self._height)
@@ -105,7 +99,7 @@ class Supervisor:
             stack.callback(self._engine.close)
             self._engine.start(self._engine_setup(), self._now)  # loads on another core while the placeholder is drawn
             self._show()
-            self._announce("open", self._sink.device)
+            self._announce("open", str(self._output.device))
             self._loop(wake)
         return 0
 
@@ -115,8 +109,8 @@ class Supervisor:
             engine = self._engine.channel()
             if engine is not None:
                 waiting.append(engine)
-            sink = self._sink
-            if isinstance(sink, AttendedSink):
+            sink = self._output.attended
+            if sink is not None:
                 waiting.append(sink)
             ready, _, _ = select.select(waiting, [], [], self._timeout_s())
             self._now = time.monotonic()
@@ -127,9 +121,10 @@ class Supervisor:
                 self._accept()
             for client in [client for client in self._clients if client in ready]:
                 self._answer(client)
-            if isinstance(sink, AttendedSink) and sink in ready:
-                self._attend(sink)
+            if sink in ready:
+                self._output.attend(self._now)
             self._engine.step(self._now)
+            self._look_for_readers()
             self._take_picture()
             self._follow_engine()
             self._show()
@@ -146,6 +141,14 @@ class Supervisor:
             return math.inf
         return self._shown_since + self._config.duration_s - self._now
 
+    def _look_for_readers(self) -> None:
+        """Rest while nobody looks, and while paused; the last picture stays, as a reader's first one."""
+        config = self._config
+        always = config.always_on or self._every_frame
+        if self._attention.look(None if always else self._output.readers, self._now):
+            self._pacer.change(config.fps if self._attention.awake else IDLE_FPS, self._now)
+        self._engine.rest(self._paused or not self._attention.awake)
+
     def _take_picture(self) -> None:
         """Get the engine's newest picture, if there is one, and put the badge on it."""
         frame = self._ring.newest(self._spare, self._number)
@@ -153,13 +156,13 @@ class Supervisor:
             return
         self._number = frame.number
         self._engine.frame_seen()
-        if self._paused:
+        if self._paused and self._shown_since is not None:
             return
         self._picture, self._spare = self._spare, self._picture
         stamp_i420(self._picture, self._width, self._height)
         if self._config.barcode:
             stamp_barcode(self._picture, self._width, self._height, wall_clock_ms(frame.captured_ns))
-        self._skipped += self._fresh
+        self._tally.skipped += self._fresh
         self._fresh, self._captured_ns, self._last_fresh = True, frame.captured_ns, self._now
         if self._shown_since is None:
             self._shown_since = self._now
@@ -171,7 +174,7 @@ class Supervisor:
             self._stop()
         if self._every_frame:
             if self._fresh:
-                self._send(self._picture, round(self._sent * 1e9 / self._config.fps))
+                self._send(self._picture, round(self._tally.sent * 1e9 / self._config.fps))
                 self._ring.consumed(self._number)
             return
         if not self._pacer.due(self._now, fresh=self._fresh):
@@ -181,7 +184,7 @@ class Supervisor:
             caption = self._caption()
             if caption is not None:
                 picture = placeholder_i420(self._width, self._height, caption)
-                if self._sink is not None and self._sink.keeps_time and self._shown_since is None:
+                if self._output.keeps_time and self._shown_since is None:
                     self._pacer.sent(self._now)  # a recording begins with its first picture
                     return
         self._pacer.sent(self._now)
@@ -195,64 +198,13 @@ class Supervisor:
         return "RESTARTING" if lost and self._now - self._last_fresh > HOLD_S else None
 
     def _send(self, picture: bytearray | bytes, timestamp_ns: int) -> None:
-        sink = self._sink or self._reopen_sink()
-        if sink is None:
-            return
-        try:
-            sink.send(memoryview(picture), timestamp_ns)
-        except F2FError as error:
-            if sink.keeps_time or self._stopping:
-                raise
-            self._lose_sink(error)
+        if not self._output.send(picture, timestamp_ns, self._now, ending=self._stopping):
             return
         if self._fresh:
-            self._latency.add((time.monotonic_ns() - self._captured_ns) / 1e6)
+            self._tally.latency.add((time.monotonic_ns() - self._captured_ns) / 1e6)
         self._fresh = False
-        self._sent += 1
-        self._rate.add(self._now)
-
-    def _open_sink(self) -> FrameSink:
-        """The sink that is wanted; what `auto` has chosen once is opened again, and nothing else."""
-        width, height = self._config.size
-        size = width // 2 * 2, height // 2 * 2
-        if self._sink_uri != "auto":
-            return open_sink(self._sink_uri, size, self._config.fps)
-        self._sink_uri, sink = open_automatic(size, self._config.fps)
-        return sink
-
-    def _attend(self, sink: AttendedSink) -> None:
-        try:
-            sink.attend()
-        except F2FError as error:
-            self._lose_sink(error)
-
-    def _lose_sink(self, error: F2FError) -> None:
-        """The device went away: try again later, with the same size."""
-        log.warning("%s %s", error.message, error.hint)
-        self._sink_reasons.append(error.message)
-        with contextlib.suppress(F2FError):
-            self._close_sink()
-        self._sink_retry_at = self._now + self._sink_backoff.failed(0.0)
-
-    def _reopen_sink(self) -> FrameSink | None:
-        if self._now < self._sink_retry_at:
-            return None
-        try:
-            sink = self._open_sink()
-        except F2FError as error:
-            self._lose_sink(error)
-            return None
-        if sink.size != (self._width, self._height):
-            sink.close()
-            self._lose_sink(DeviceError("The camera came back with another size.", hint="Start again."))
-            return None
-        self._sink, self._sink_backoff = sink, Backoff()
-        return sink
-
-    def _close_sink(self) -> None:
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            sink.close()
+        self._tally.sent += 1
+        self._tally.rate.add(self._now)
 
     def _engine_setup(self) -> Message:
         config = self._config
@@ -264,7 +216,7 @@ class Supervisor:
             "fps": config.fps,
             "quality": config.quality,
             "every_frame": self._every_frame,
-            "loop": not (self._every_frame or (self._sink is not None and self._sink.keeps_time)),
+            "loop": not (self._every_frame or self._output.keeps_time),
         }
 
     def _follow_engine(self) -> None:
@@ -328,12 +280,12 @@ class Supervisor:
 
     def _command_pause(self) -> Message:
         self._paused = True
-        self._engine.send("pause")
+        self._look_for_readers()
         return {"state": "paused"}
 
     def _command_resume(self) -> Message:
         self._paused = False
-        self._engine.send("resume")
+        self._look_for_readers()
         return {"state": self._state()}
 
     def _command_recalibrate(self) -> Message:
@@ -356,55 +308,25 @@ class Supervisor:
             return "stopping"
         if self._paused:
             return "paused"
-        return "restarting" if self._engine.state is State.WAITING else self._engine.state.value
+        if self._engine.state is State.WAITING:
+            return "restarting"
+        return "asleep" if self._engine.resting and not self._attention.awake else self._engine.state.value
 
     def _status(self) -> Message:
-        config, report = self._config, self._engine.report
-        details = {key: value for key, value in report.items() if key not in ("fps", "stages_ms", "drops", "busy")}
-        return {
-            "state": self._state(),
-            "pid": os.getpid(),
-            "engine_pid": self._engine.pid,
-            "uptime_s": round(self._now - self._started, 1),
-            "profile": self._profile,
-            "profiles": str(config.profiles) if config.profiles else None,
-            "source": config.source,
-            "sink": config.sink,
-            "device": self._sink.device if self._sink is not None else None,
-            "watched": self._sink.watched if isinstance(self._sink, AttendedSink) else None,
-            "size": [self._width, self._height],
-            "badge": TEXT,
-            "fps": {"output": self._rate.per_second(self._now), "engine": report.get("fps", 0.0)},
-            "frames": self._sent,
-            "latency_ms": self._latency.summary(),
-            "stages_ms": report.get("stages_ms", {}),
-            "drops": {**report.get("drops", {}), "output": self._skipped},
-            **details,
-            "restarts": self._engine.restart_count,
-            "reasons": [{"time": when, "reason": why} for when, why in self._engine.restarts],
-            "sink_reasons": self._sink_reasons[-20:],
-        }
+        return status_message(
+            self._config,
+            self._engine,
+            self._output,
+            self._tally,
+            state=self._state(),
+            profile=self._profile,
+            uptime_s=self._now - self._started,
+            now=self._now,
+        )
 
     def _close_clients(self) -> None:
         for client in self._clients:
             client.close()
-
-    @contextlib.contextmanager
-    def _catch_signals(self) -> Iterator[int]:
-        """A descriptor that becomes readable at Ctrl-C or SIGTERM."""
-        read, write = os.pipe()
-        for end in (read, write):
-            os.set_blocking(end, False)
-        previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
-        wakeup = signal.set_wakeup_fd(write)
-        try:
-            yield read
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            os.close(read)
-            os.close(write)
 
 
 def start(config: StartConfig, *, announce: Announce | None = None) -> int:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
     ("__init__", "errors", "kept", "kernels", "memory", "overlap", "progress", "simd"),
-    ("frame", "yuv", "latest", "metrics", "pacing", "deadline", "ring", "channel"),
+    ("frame", "yuv", "latest", "metrics", "pacing", "deadline", "ring", "channel", "on_demand", "signals"),
     ("control",),
     ("config",),
     ("profile_search",),
@@ -42,6 +42,8 @@ LAYERS = (
     ),
     ("engine", "evaluation", "evaluate", "bench", "benchmark", "doctor", "warmup", "engine_process"),
     ("engine_main",),
+    ("output",),
+    ("status",),
     ("supervisor", "daemon"),
     ("cli", "__main__"),
 )

@@ -82,7 +82,7 @@ def test_the_placeholder_is_shown_before_the_engine_is_begun(monkeypatch: pytest
     order: list[str] = []
 
     class Sink:
-        device, size, keeps_time = "sink", (64, 48), False
+        device, size, keeps_time, readers = "sink", (64, 48), False, None
 
         def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
             order.append("picture")
@@ -94,7 +94,7 @@ def test_the_placeholder_is_shown_before_the_engine_is_begun(monkeypatch: pytest
         order.append("engine")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("f2fcam.supervisor.open_sink", lambda *_: Sink())
+    monkeypatch.setattr("f2fcam.output.open_sink", lambda *_: Sink())
     monkeypatch.setattr(EngineProcess, "start", begin)
     from f2fcam.config import StartConfig
 

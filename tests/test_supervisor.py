@@ -59,6 +59,7 @@ class Watcher:
     device: str = "plan"
     size: tuple[int, int] = SIZE
     keeps_time: bool = False
+    readers: int | None = None
     frames: int = 0
     times: list[int] = field(default_factory=list)
     closed: bool = False
@@ -126,10 +127,16 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def play(
-    monkeypatch: pytest.MonkeyPatch, plan: Plan, *, limits: Limits = QUICK, keeps_time: bool = False, **changes
+    monkeypatch: pytest.MonkeyPatch,
+    plan: Plan,
+    *,
+    limits: Limits = QUICK,
+    keeps_time: bool = False,
+    readers: int | None = None,
+    **changes,
 ) -> tuple[int, Watcher]:
     """Run the camera in this process with a planned sink; its exit code and the sink."""
-    watcher = Watcher(plan, keeps_time=keeps_time)
+    watcher = Watcher(plan, keeps_time=keeps_time, readers=readers)
     monkeypatch.setitem(publish.OPENERS, "plan", lambda where, size, fps: watcher)
     code = Supervisor(options(**changes), engine=ENGINE, limits=limits).run()
     return code, watcher
@@ -359,7 +366,7 @@ def test_lost_device_is_opened_again(monkeypatch: pytest.MonkeyPatch):
     opened = []
 
     class Unpluggable:
-        device, size, keeps_time = "plan", SIZE, False
+        device, size, keeps_time, readers = "plan", SIZE, False, None
 
         def send(self, i420, timestamp_ns: int) -> None:
             if watcher.unplug:
@@ -384,7 +391,7 @@ def test_a_sink_with_its_own_business_is_attended_to_and_auto_stays_with_it(monk
 
     def plan(watcher: Watcher) -> Iterator[None]:
         yield from new_pictures(watcher)
-        assert (yield from ask("status"))["watched"] is True
+        assert (yield from ask("status"))["readers"] == 1
         said.send(b"x")
         while "attended" not in happened:
             yield
@@ -399,7 +406,7 @@ def test_a_sink_with_its_own_business_is_attended_to_and_auto_stays_with_it(monk
     happened: list[str] = []
 
     class Attended:
-        device, size, keeps_time, watched = "plan", SIZE, False, True
+        device, size, keeps_time, readers = "plan", SIZE, False, 1
 
         def send(self, i420, timestamp_ns: int) -> None:
             watcher.send(i420, timestamp_ns)

@@ -20,7 +20,10 @@ def start(
     ] = None,
     sink: Annotated[
         Optional[str],
-        typer.Option(help="auto, v4l2[:/dev/videoN], pipewire, preview[:PORT], FILE.mp4 or null.", show_default=False),
+        typer.Option(
+            help="auto, v4l2[:/dev/videoN], pipewire, virtualcam[:DEVICE], preview[:PORT], FILE.mp4 or null.",
+            show_default=False,
+        ),
     ] = None,
     size: Annotated[Optional[str], typer.Option(help="Output size, as in 1280x720.", show_default=False)] = None,
     fps: Annotated[Optional[float], typer.Option(help="Output frames a second.", show_default=False)] = None,
@@ -30,6 +33,10 @@ def start(
             help="auto spends less on a picture where the machine is too slow, and says so in `status`; full never does.",
             show_default=False,
         ),
+    ] = None,
+    always_on: Annotated[
+        Optional[bool],
+        typer.Option("--always-on/--on-demand", help="Work even while nobody looks at the camera.", show_default=False),
     ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C.")] = False,
     seconds: Annotated[Optional[float], typer.Option(help="Stop after so long.", show_default=False)] = None,
@@ -53,6 +60,8 @@ def start(
         fps=defaults.fps if fps is None else fps,
         duration_s=seconds,
         quality=quality.value if quality else defaults.quality,
+        always_on=defaults.always_on if always_on is None else always_on,
+        idle_s=defaults.idle_s,
         barcode=barcode,
     )
     find_profile(profile, profiles)  # a wrong name shows before anything starts

@@ -21,16 +21,13 @@ def status_table(facts: dict[str, Any]) -> RenderableType:
     fps, latency = facts.get("fps", {}), facts.get("latency_ms", {})
     faces, knows = facts.get("faces"), {"known": "known", "done": "learnt", None: ""}
     actor = facts.get("actor")
-    watched = {True: "somebody looks", False: "nobody looks"}.get(facts.get("watched"))
     lines = [
         ("state", f"{facts.get('state', 'unknown')} for {_duration(facts.get('uptime_s', 0.0))}"),
         ("target", f"{facts.get('profile')}" + (f" (of {facts['profiles']})" if facts.get("profiles") else "")),
         ("actor", _joined(facts.get("tracking"), _faces(faces), knows.get(actor, "still being learnt"))),
         ("source", str(facts.get("source"))),
-        (
-            "output",
-            _joined(facts.get("device") or f"{facts.get('sink')}, not there", _size(facts.get("size")), watched),
-        ),
+        ("output", _joined(facts.get("device") or f"{facts.get('sink')}, not there", _size(facts.get("size")))),
+        ("readers", _readers(facts.get("readers"), facts.get("state"))),
         ("badge", str(facts.get("badge"))),
         (
             "pictures",
@@ -94,6 +91,12 @@ def _joined(*parts: str | None) -> str:
 
 def _faces(count: int | None) -> str:
     return "" if count is None else f"{count} face{'' if count == 1 else 's'} in the picture"
+
+
+def _readers(count: int | None, state: Any) -> str:
+    if count is None:
+        return ""
+    return "nobody: webcam and engine rest" if not count and state == "asleep" else str(count or "nobody")
 
 
 def _size(size: Any) -> str:

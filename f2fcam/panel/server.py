@@ -44,9 +44,13 @@ HEADERS = {
 
 
 class LivePicture:
-    """The newest JPEG and those who wait for the next one. `put` may be called from any thread."""
+    """The newest JPEG and those who wait for the next one. `put` may be called from any thread.
 
-    def __init__(self) -> None:
+    `tell` is called with the number of viewers whenever it changes.
+    """
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
         self._jpeg = b""
         self._number = 0
         self._closed = False
@@ -67,7 +71,7 @@ class LivePicture:
     async def stream(self) -> AsyncIterator[bytes]:
         """The parts of a `multipart/x-mixed-replace` answer; a slow viewer misses pictures, none queues."""
         self._loop = asyncio.get_running_loop()
-        self.viewers += 1
+        self._count(1)
         shown = 0
         try:
             while not self._closed:
@@ -79,7 +83,11 @@ class LivePicture:
                 else:
                     await changed.wait()
         finally:
-            self.viewers -= 1
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.viewers += change
+        self._tell(self.viewers)
 
     def _wake(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -139,11 +147,12 @@ class PreviewServer:
 
     keeps_time = False
 
-    def __init__(self, size: tuple[int, int], fps: float, *, listener: int) -> None:
+    def __init__(self, size: tuple[int, int], *, listener: int, tell: Callable[[int], None]) -> None:
         self.size = size
         self._listener = socket.socket(fileno=listener)
         self.device = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-        self._picture = LivePicture()
+        self._picture = LivePicture(tell)
+        tell(0)
         app = build_app(self._picture, running_status)
         settings = uvicorn.Config(
             app, lifespan="off", ws="none", log_level="warning", access_log=False, timeout_graceful_shutdown=1
@@ -151,6 +160,11 @@ class PreviewServer:
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, name="http")
         self._thread.start()
+
+    @property
+    def readers(self) -> int | None:
+        """How many look at the page."""
+        return self._picture.viewers
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
         """Show one picture."""

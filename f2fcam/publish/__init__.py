@@ -7,12 +7,13 @@ standard library (a camera device) work in the supervisor, the others in a proce
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from f2fcam.errors import ConfigError, DeviceError
-from f2fcam.publish import null, pipewire, preview, recording, v4l2
+from f2fcam.publish import null, pipewire, preview, recording, v4l2, virtual_sink
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,16 @@ class FrameSink(Protocol):
         device: its name for the user: what to select in an application, where to point a browser, the file.
         size: width and height that it takes; may differ from what was asked for.
         keeps_time: it wants the frames' times and no placeholder (a recording), not a picture whenever one is due.
+        readers: how many look at the pictures, at least; None where it cannot tell. Asked for four times a second or more;
+            a sink that is told of readers is an `AttendedSink`, so that it is asked at once.
     """
 
     device: str
     size: Size
     keeps_time: bool
+
+    @property
+    def readers(self) -> int | None: ...
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
         """Show one picture, captured at `timestamp_ns`. Raises `DeviceError` when the device went away."""
@@ -43,13 +49,7 @@ class FrameSink(Protocol):
 
 @runtime_checkable
 class AttendedSink(FrameSink, Protocol):
-    """A sink with business of its own between the pictures.
-
-    Attributes:
-        watched: somebody looks at the pictures; while nobody does, they are let go.
-    """
-
-    watched: bool
+    """A sink with business of its own between the pictures."""
 
     def fileno(self) -> int:
         """Readable when `attend` is due: for `select`."""
@@ -65,12 +65,13 @@ Opener = Callable[[str, Size, float], FrameSink]
 OPENERS: dict[str, Opener] = {
     "v4l2": v4l2.open_v4l2,
     "pipewire": pipewire.open_pipewire,
+    "virtualcam": virtual_sink.open_virtualcam,
     "preview": preview.open_preview,
     "null": null.open_null,
 }
 """Name -> opener of what follows the name's colon, a size and a rate."""
 
-AUTOMATIC = ("v4l2", "pipewire", "preview")
+AUTOMATIC = ("v4l2", "pipewire", "preview") if sys.platform == "linux" else ("virtualcam", "preview")
 """What `auto` tries, best first."""
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")

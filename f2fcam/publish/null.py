@@ -8,6 +8,7 @@ class NullSink:
 
     device = "null"
     keeps_time = False
+    readers: int | None = None
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size

@@ -58,7 +58,7 @@ class PipeWireSink:
     """The node "F2F Camera" of the user's PipeWire server.
 
     Attributes:
-        watched: somebody reads the pictures.
+        readers: 1 while somebody reads the pictures, however many there are; the server tells no more.
         frames: pictures handed to readers.
         skipped: pictures that were left out since the readers had every buffer.
     """
@@ -68,7 +68,7 @@ class PipeWireSink:
     def __init__(self, size: Size, fps: float, connect: Connect = libpipewire.Stream) -> None:
         self.size = size
         self.device = f"{LABEL} (PipeWire)"
-        self.watched = False
+        self.readers: int | None = 0
         self.frames = self.skipped = 0
         self._pixels: int | None = None
         self._waiting: tuple[bytes | bytearray | memoryview, int] | None = None
@@ -88,7 +88,7 @@ class PipeWireSink:
     def send(self, i420: bytes | bytearray | memoryview, timestamp_ns: int) -> None:
         """Show one picture to those who look."""
         self.attend()
-        if not self.watched or self._pixels is None:
+        if not self.readers or self._pixels is None:
             return
         self._waiting = i420, timestamp_ns
         self._stream.trigger()
@@ -100,7 +100,7 @@ class PipeWireSink:
 
     def state_changed(self, state: int, error: str) -> None:
         """A reader has come or the last one has gone; or the server has."""
-        self.watched = state == libpipewire.STREAMING
+        self.readers = int(state == libpipewire.STREAMING)
         log.debug("PipeWire stream: state %d %s", state, error)
         if state in (libpipewire.ERROR, libpipewire.UNCONNECTED):
             self._lost = error or "the connection has ended"

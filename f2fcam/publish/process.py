@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import sys
+import time
 from typing import Any
 
 from f2fcam.channel import Child, Message
@@ -12,13 +14,17 @@ from f2fcam.ring import Ring
 
 CLOSE_TIMEOUT_S = 30.0
 """A long recording is finished within it; the index is written at the end."""
+ENDING_S = 2.0
+"""A worker that has closed its channel has ended by then."""
 
 
 class ProcessSink:
     """The near end: copies pictures into the ring of a `publish.worker` process.
 
     Attributes:
+        device: its name; the worker may know a better one once it has opened it.
         pid: the worker's process number.
+        readers: what the worker said last; None before, and where it never does.
     """
 
     def __init__(
@@ -39,16 +45,47 @@ class ProcessSink:
         setup = {"kind": kind, "ring": files, "fps": fps, "options": options or {}}
         self._child = Child(command, setup, (*files, *inherit), runtime_folder() / f"{kind}.log")
         self.pid = self._child.pid
+        self.readers: int | None = None
+        self._opened = False
+
+    def fileno(self) -> int:
+        """Readable when the worker has said something: for `select`."""
+        return self._child.channel.fileno()
+
+    def attend(self) -> None:
+        """Listen to the worker; raises what went wrong there."""
+        self._listen()
+        if self._child.channel.ended:
+            self._child.wait(ENDING_S)
+        reason = self._child.ended()
+        if reason is not None:
+            self._listen()
+            raise DeviceError(f"The output {self.device} ended: {reason}.", hint=f"Look into {self._child.log}.")
+
+    def wait_open(self, timeout_s: float) -> None:
+        """Wait for a worker that says what its device is called; the sink is closed where it cannot be had."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            while not self._opened:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise DeviceError(f"Opening {self.device} takes too long.", hint=f"Look into {self._child.log}.")
+                select.select([self], [], [], remaining)
+                self.attend()
+        except BaseException:
+            self._child.close()
+            self._ring.close()
+            raise
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
         """Show one picture; a sink that keeps time has used it when this returns."""
-        self._raise_failure()
+        self.attend()
         self._ring.begin()[:] = i420
         number = self._ring.publish(timestamp_ns)
         if not self.keeps_time:
             return
         while not self._ring.wait_consumed(number, timeout_s=0.5):
-            self._raise_failure()
+            self.attend()
 
     def close(self) -> None:
         """Let the worker finish; raises what went wrong while it did."""
@@ -57,19 +94,16 @@ class ProcessSink:
             if not self._child.wait(CLOSE_TIMEOUT_S):
                 raise DeviceError(f"{self.device} could not be finished.", hint=f"Look into {self._child.log}.")
             if not self._child.succeeded():
-                self._raise_failure()
+                self.attend()
         finally:
             self._child.close()
             self._ring.close()
 
-    def _raise_failure(self) -> None:
+    def _listen(self) -> None:
         messages: list[Message] = self._child.channel.receive()
         for message in messages:
             if "error" in message:
                 raise error_from(message)
-        reason = self._child.ended()
-        if reason is not None:
-            for message in self._child.channel.receive():
-                if "error" in message:
-                    raise error_from(message)
-            raise DeviceError(f"The output {self.device} ended: {reason}.", hint=f"Look into {self._child.log}.")
+            self.readers = message.get("readers", self.readers)
+            self._opened |= "device" in message
+            self.device = message.get("device", self.device)

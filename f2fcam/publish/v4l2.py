@@ -126,6 +126,7 @@ class V4l2Sink:
     """
 
     keeps_time = False
+    readers: int | None = None
 
     def __init__(self, path: str, size: tuple[int, int], fps: float, kernel: Kernel | None = None) -> None:
         self._kernel = kernel or Kernel()

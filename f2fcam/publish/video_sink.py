@@ -15,6 +15,7 @@ class VideoSink:
     """Writes each picture for as long as it was shown, in steps of `1 / fps`; a picture that was too short is left out."""
 
     keeps_time = True
+    readers: int | None = None
 
     def __init__(self, path: str, size: tuple[int, int], fps: float) -> None:
         self.device, self.size = path, size

@@ -21,7 +21,7 @@ def main() -> int:
     channel, setup = from_parent()
     ring = Ring(RingFiles(*setup["ring"]))
     try:
-        sink = _open(setup["kind"], (ring.width, ring.height), setup["fps"], setup["options"])
+        sink = _open(setup["kind"], channel, (ring.width, ring.height), setup["fps"], setup["options"])
         try:
             _serve(channel, ring, sink)
         finally:
@@ -32,11 +32,18 @@ def main() -> int:
     return 0
 
 
-def _open(kind: str, size: tuple[int, int], fps: float, options: dict[str, object]) -> FrameSink:
+def _open(kind: str, channel: Channel, size: tuple[int, int], fps: float, options: dict[str, object]) -> FrameSink:
     if kind == "preview":
         from f2fcam.panel.server import PreviewServer
 
-        return PreviewServer(size, fps, listener=int(str(options["listener"])))
+        listener = int(str(options["listener"]))
+        return PreviewServer(size, listener=listener, tell=lambda viewers: channel.send({"readers": viewers}))
+    if kind == "virtualcam":
+        from f2fcam.publish.virtualcam import VirtualCamera
+
+        camera = VirtualCamera(size, fps, str(options["device"]))
+        channel.send({"device": f"{camera.device} ({camera.backend})"})
+        return camera
     from f2fcam.publish.video_sink import VideoSink
 
     return VideoSink(str(options["path"]), size, fps)
