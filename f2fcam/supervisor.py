@@ -1,7 +1,8 @@
 """The process that owns the camera: it always shows something, whatever happens to the engine (`DECISIONS` 16).
 
 Standard library only, so that the placeholder is up within 0.3 s and no broken library can take the camera away. One loop,
-one thread: pictures from the ring, the badge, the sink; the engine's messages; commands; signals. Beside it: `output` (the device), `engine_process`, `on_demand`, `status`.
+one thread: pictures from the ring, the badge, the sink; the engine's messages; commands; signals.
+Beside it: `output` (the device), `engine_process`, `on_demand`, `status`.
 """
 
 from __future__ import annotations

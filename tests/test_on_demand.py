@@ -103,7 +103,7 @@ def test_pause_outlasts_readers_and_a_crash(monkeypatch: pytest.MonkeyPatch):
         still = watcher.picture
         os.kill((yield from ask("status"))["engine_pid"], signal.SIGKILL)
         status = yield from until_status(lambda status: status["restarts"] == 1 and status["engine_pid"])
-        status = yield from until_status(lambda status: status.get("faces") == 1)
+        yield from until_status(lambda status: status.get("faces") == 1)
         watcher.readers = 0
         yield
         watcher.readers = 3

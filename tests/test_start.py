@@ -78,7 +78,7 @@ def test_the_supervisor_finds_the_profile_without_arrays():
     assert done.stdout.split() == []
 
 
-def test_the_placeholder_is_shown_before_the_engine_is_begun(monkeypatch: pytest.MonkeyPatch):
+def test_the_placeholder_is_shown_while_the_engine_loads(monkeypatch: pytest.MonkeyPatch):
     order: list[str] = []
 
     class Sink:
@@ -86,13 +86,13 @@ def test_the_placeholder_is_shown_before_the_engine_is_begun(monkeypatch: pytest
 
         def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
             order.append("picture")
+            raise KeyboardInterrupt
 
         def close(self) -> None:
             order.append("closed")
 
     def begin(self: EngineProcess, setup: dict, now: float) -> None:
         order.append("engine")
-        raise KeyboardInterrupt
 
     monkeypatch.setattr("f2fcam.output.open_sink", lambda *_: Sink())
     monkeypatch.setattr(EngineProcess, "start", begin)
@@ -100,7 +100,7 @@ def test_the_placeholder_is_shown_before_the_engine_is_begun(monkeypatch: pytest
 
     with pytest.raises(KeyboardInterrupt):
         Supervisor(StartConfig("alice", sink="null", size=(64, 48))).run()
-    assert order == ["picture", "engine", "closed"]
+    assert order == ["engine", "picture", "closed"]
     assert ENGINE[-1] == "f2fcam.engine_main"
 
 
