@@ -102,7 +102,7 @@ def test_pause_outlasts_readers_and_a_crash(monkeypatch: pytest.MonkeyPatch):
         assert (yield from ask("pause"))["state"] == "paused"
         still = watcher.picture
         os.kill((yield from ask("status"))["engine_pid"], signal.SIGKILL)
-        status = yield from until_status(lambda status: status["restarts"] == 1 and status["engine_pid"])
+        yield from until_status(lambda status: status["restarts"] == 1 and status["engine_pid"])
         yield from until_status(lambda status: status.get("faces") == 1)
         watcher.readers = 0
         yield
