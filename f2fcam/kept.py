@@ -12,17 +12,25 @@ import io
 import mmap
 import os
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from f2fcam.kernels import prepare_cache
+from f2fcam.kernels import is_ours, prepare_cache
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 MOST_BYTES = 512 << 20
 """Of all files that are mapped; those that were used longest ago go first, but not the last one."""
+
+
+PARTIAL = ".partial"
+"""How the names of files end that are being written."""
+CUT_OFF_S = 600.0
+"""A file that has not grown for so long is not being written any more."""
 
 
 def kept_array(name: str, given: Sequence[np.ndarray], make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -47,10 +55,13 @@ def kept_array(name: str, given: Sequence[np.ndarray], make: Callable[[], np.nda
     return made
 
 
-def kept_bytes(origin: str, name: str, make: Callable[[], UInt8[np.ndarray, " n"]]) -> UInt8[np.ndarray, " n"]:
+def kept_bytes(
+    origin: str, name: str, make: Callable[[], UInt8[np.ndarray, " n"]], still: Callable[[], bool]
+) -> UInt8[np.ndarray, " n"]:
     """What `make` finds of the file whose SHA-256 is `origin`, or has found before: then a file, mapped, as private memory.
 
-    `name` tells apart what comes of one origin; the source of the module of `make` counts too. `forget` removes all of it.
+    `name` tells apart what comes of one origin; the source of the module of `make` counts too. `forget` removes all of it;
+    nothing is kept of a file that is not there any more (`still`).
     """
     folder = _bytes_folder()
     if folder is None:
@@ -63,9 +74,11 @@ def kept_bytes(origin: str, name: str, make: Callable[[], UInt8[np.ndarray, " n"
     made = np.ascontiguousarray(make())
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
-    if not _write(path, made.data):
+    if not _is_private(folder) or not _write(path, made.data):
         return made
     _make_room(path)
+    if not still():  # removed while this was written: nobody would forget it
+        forget(origin)
     mapped = _map(path)
     return made if mapped is None else mapped
 
@@ -73,7 +86,9 @@ def kept_bytes(origin: str, name: str, make: Callable[[], UInt8[np.ndarray, " n"
 def forget(origin: str) -> None:
     """Remove what was kept of a file that is gone."""
     folder = _bytes_folder()
-    for path in folder.glob(f"{origin[:32]}-*.kept") if folder is not None else ():
+    if folder is None:
+        return
+    for path in (*folder.glob(f"{origin[:32]}-*.kept"), *folder.glob(f".{origin[:32]}-*{PARTIAL}")):
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -92,17 +107,29 @@ def _bytes_folder() -> Path | None:
     return (kernels.parent if kernels.name.startswith("kernels-") else kernels) / "pictures"
 
 
+def _is_private(folder: Path) -> bool:
+    """Whether it is ours: others could read, or exchange, what is in theirs."""
+    try:
+        return is_ours(folder)
+    except OSError:
+        return False
+
+
 def _write(path: Path, content: memoryview) -> bool:
     """Whether it is there now, whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = None
     try:
-        with partial.open("wb") as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL, delete=False
+        ) as file:  # for its owner's eyes only
+            partial = Path(file.name)
             file.write(hashlib.sha256(content).digest())
             file.write(content)
         partial.replace(path)
     except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        if partial is not None:
+            with contextlib.suppress(OSError):
+                partial.unlink()
         return False
     return True
 
@@ -116,7 +143,8 @@ def _map(path: Path) -> UInt8[np.ndarray, " n"] | None:
                 found.update(block)
             if found.digest() != digest:
                 return None
-            os.utime(path)
+            with contextlib.suppress(OSError):  # where nothing can be written nothing makes room either
+                os.utime(path)
             # Kernels take arrays that could be written to; what would be is ours alone.
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except (OSError, ValueError):  # nothing there, or nothing in it
@@ -125,7 +153,11 @@ def _map(path: Path) -> UInt8[np.ndarray, " n"] | None:
 
 
 def _make_room(newest: Path) -> None:
-    """Remove what was used longest ago."""
+    """Remove what was used longest ago, and what was cut off while it was written."""
+    with contextlib.suppress(OSError):
+        for path in newest.parent.glob(f".*{PARTIAL}"):
+            if time.time() - path.stat().st_mtime > CUT_OFF_S:
+                path.unlink()
     with contextlib.suppress(OSError):
         files = [(path.stat().st_mtime, path.stat().st_size, path) for path in newest.parent.glob("*.kept")]
         left = MOST_BYTES

@@ -129,7 +129,7 @@ def prepare_cache() -> None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
             continue
-        if os.access(folder, os.W_OK) and _is_ours(folder):
+        if os.access(folder, os.W_OK) and is_ours(folder):
             os.environ["NUMBA_CACHE_DIR"] = str(folder)
             return
 
@@ -147,7 +147,7 @@ def _user_number() -> int:
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
     """A cache that somebody else can write would run their code in our process."""
     return not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
 

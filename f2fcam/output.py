@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 
 from f2fcam.errors import DeviceError, F2FError
 from f2fcam.pacing import Backoff
@@ -94,10 +95,11 @@ class Output:
     def _reopened(self, now: float) -> FrameSink | None:
         if now < self._retry_at:
             return None
+        began = time.monotonic()
         try:
             sink = self._open()
         except F2FError as error:
-            self._lose(error, now)
+            self._lose(error, now + time.monotonic() - began)  # a driver that hangs takes no more than half of the time
             return None
         if sink.size != self.size:
             sink.close()

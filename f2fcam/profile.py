@@ -213,10 +213,17 @@ class StoredArrays(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         if _part(name) != LARGE or name not in self._names:
             return self._arrays[name]
-        if file_hash(self._path) != self.sha256:
-            raise damaged(self._path, "it has been replaced meanwhile")
+        if not self.is_there():
+            raise damaged(self._path, "it has been replaced or removed meanwhile")
         with _opened(self._path) as stored:
             return stored[name]
+
+    def is_there(self) -> bool:
+        """Whether it is still the file that was opened."""
+        try:
+            return file_hash(self._path) == self.sha256
+        except OSError:
+            return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

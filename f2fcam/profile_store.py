@@ -247,6 +247,7 @@ class ProfileDraft:
             for path in self.folder.iterdir():
                 _flush(path)
             old = self.place.with_name(f".{self.name}.old")
+            _forget(old)
             shutil.rmtree(old, ignore_errors=True)
             if self.place.exists():
                 self.place.rename(old)
@@ -261,10 +262,10 @@ class ProfileDraft:
 
 
 def _forget(directory: Path) -> None:
-    """Remove what was kept of a profile's files (`kept.kept_bytes`): it shows the person, too."""
-    with suppress(F2FError):
-        for record in read_manifest(directory).files.values():
-            forget(record.sha256)
+    """Remove what was kept of a profile's files (`kept.kept_bytes`): it shows the person, too. A damaged profile's as well."""
+    for path in directory.glob("*.npz"):
+        with suppress(F2FError, OSError):
+            forget(file_hash(path))
 
 
 @contextmanager

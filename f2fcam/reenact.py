@@ -166,7 +166,7 @@ def _database(stored: Mapping[str, np.ndarray], name: ApertureName, keys: list[s
     arrays = {key.partition("/")[2]: stored[key] for key in keys if key != steps}
     if isinstance(stored, StoredArrays) and steps in keys:
         start, size = arrays["start"], arrays["size"]
-        arrays["pixels"] = kept_pixels(stored.sha256, name, lambda: stored[steps], start, size)
+        arrays["pixels"] = kept_pixels(stored.sha256, name, lambda: stored[steps], start, size, stored.is_there)
     elif steps in keys:
         arrays[LARGE] = stored[steps]
     return ApertureDatabase.from_arrays(arrays)

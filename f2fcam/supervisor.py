@@ -303,6 +303,9 @@ class Supervisor:
         self._profile, self._paused = profile, False
         self._engine.on_air = False
         self._engine.start(self._engine_setup(), self._now)
+        left = self._ring.newest(self._spare, self._number)
+        if left is not None:
+            self._number = left.number  # the old engine's last picture says nothing of the new one
 
     def _state(self) -> str:
         if self._stopping:

@@ -65,6 +65,10 @@ def test_a_damaged_file_and_a_folder_that_cannot_be_written(tmp_path: Path, monk
 ORIGIN = "0123456789abcdef" * 4
 
 
+def there() -> bool:
+    return True
+
+
 class Bytes:
     def __init__(self) -> None:
         self.calls = 0
@@ -78,7 +82,7 @@ def test_bytes_are_mapped_checked_and_forgotten(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     maker = Bytes()
     for _ in range(2):
-        found = kept_bytes(ORIGIN, "mouth", maker.array)
+        found = kept_bytes(ORIGIN, "mouth", maker.array, there)
         assert found.tolist() == list(range(200))
         assert maker.calls == 1
         found[3] = 99  # ours alone
@@ -87,18 +91,18 @@ def test_bytes_are_mapped_checked_and_forgotten(tmp_path: Path, monkeypatch: pyt
         content = bytearray(file.read_bytes())
         content[place] ^= 4
         replace_file(file, bytes(content))
-        assert kept_bytes(ORIGIN, "mouth", maker.array).tolist() == list(range(200))
+        assert kept_bytes(ORIGIN, "mouth", maker.array, there).tolist() == list(range(200))
     replace_file(file, b"")
-    kept_bytes(ORIGIN, "mouth", maker.array)
+    kept_bytes(ORIGIN, "mouth", maker.array, there)
     assert maker.calls == 5
-    kept_bytes(ORIGIN, "eye", maker.array)
-    kept_bytes(ORIGIN[::-1], "eye", maker.array)
+    kept_bytes(ORIGIN, "eye", maker.array, there)
+    kept_bytes(ORIGIN[::-1], "eye", maker.array, there)
     assert maker.calls == 7
     forget(ORIGIN)
     assert len(list((tmp_path / "pictures").iterdir())) == 1
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     (tmp_path / "file").write_text("no folder")
-    assert kept_bytes(ORIGIN, "eye", maker.array).tolist() == list(range(200))
+    assert kept_bytes(ORIGIN, "eye", maker.array, there).tolist() == list(range(200))
 
 
 def replace_file(file: Path, content: bytes) -> None:
@@ -107,15 +111,32 @@ def replace_file(file: Path, content: bytes) -> None:
     file.with_name("new").replace(file)
 
 
+def test_nothing_is_left_of_what_was_removed_or_cut_off_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    maker, folder = Bytes(), tmp_path / "pictures"
+    assert kept_bytes(ORIGIN, "mouth", maker.array, lambda: False).tolist() == list(range(200))
+    assert list(folder.iterdir()) == []
+    cut_off = folder / f".{ORIGIN[:32]}-mouth-00000000.kept.abc{kept.PARTIAL}"
+    cut_off.write_bytes(b"half")
+    forget(ORIGIN)
+    assert list(folder.iterdir()) == []
+    cut_off.write_bytes(b"half")
+    os.utime(cut_off, (1, 1))
+    kept_bytes(ORIGIN[::-1], "mouth", maker.array, there)
+    (left,) = folder.iterdir()
+    assert left.name.startswith(ORIGIN[::-1][:32])
+    assert left.stat().st_mode & 0o077 == 0
+
+
 def test_what_was_used_longest_ago_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(kept, "MOST_BYTES", 500)
     maker = Bytes()
     for number, origin in enumerate("abcd"):
-        kept_bytes(origin * 64, "mouth", maker.array)
+        kept_bytes(origin * 64, "mouth", maker.array, there)
         for path in (tmp_path / "pictures").iterdir():
             if path.name.startswith(origin):
                 os.utime(path, (number, number))
-        kept_bytes("a" * 64, "mouth", maker.array)
+        kept_bytes("a" * 64, "mouth", maker.array, there)
     assert {path.name[0] for path in (tmp_path / "pictures").iterdir()} == {"a", "d"}
     assert maker.calls == 4

@@ -572,3 +572,17 @@ def test_shut_lips_come_from_a_frame_where_they_are_shut(displayed: int):
     for entry in shut[::4]:
         state = retrieve(RetrievalState(), mouth, geometry, displayed, performance, mouth.expression[entry], 0.0)
         assert mouth.heights[state.entry].max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("start", "size"),
+    [
+        (np.zeros(2), np.ones((2, 2), np.int32)),
+        (np.zeros(2, np.int64), np.ones(2, np.int32)),
+        (np.zeros(2, np.int64), np.ones((2, 2))),
+        (np.int64(0), np.ones((1, 2), np.int32)),
+    ],
+)
+def test_crops_without_places_are_refused(start: np.ndarray, size: np.ndarray):
+    with pytest.raises(ValueError, match="crop"):
+        db.unpacked(np.zeros(64, np.uint8), np.asarray(start), size)

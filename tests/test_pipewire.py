@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -348,11 +349,15 @@ def test_a_hung_server_holds_nothing_up(session: Session, tmp_path: Path):
     serve(sink, [reader])
     reader.pictures(len(picture()))
     session.signal("pipewire", signal.SIGSTOP)
+    held_up = threading.Timer(LIMIT_S, lambda: session.signal("pipewire", signal.SIGCONT))
+    held_up.start()
     try:
         for number in range(100):
             sink.send(picture(number), time.monotonic_ns())
         open_pipewire("", SIZE, 60.0).close()
+        assert held_up.is_alive(), "it waited until the server went on"
     finally:
+        held_up.cancel()
         session.signal("pipewire", signal.SIGCONT)
     reader = Gst(session, tmp_path / "after", 5, "format=I420")
     sent = serve(sink, [reader])

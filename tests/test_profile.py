@@ -321,6 +321,9 @@ def test_large_arrays_are_read_when_asked_for_and_never_of_another_file(tmp_path
     assert stored["mouth/size"].tolist() == [0, 1, 2]
     with pytest.raises(ProfileError, match="replaced"):
         stored[f"mouth/{LARGE}"]
+    path.unlink()
+    with pytest.raises(ProfileError, match="removed"):
+        stored[f"mouth/{LARGE}"]
 
 
 def test_what_was_kept_of_a_profile_goes_with_it(root: Path, monkeypatch: pytest.MonkeyPatch):

@@ -288,3 +288,41 @@ def test_yuyv(colour: tuple[int, int, int], full_range: bool):
     assert webcam.rgb_from_yuyv(line * 4, len(line), Coding("bt601", full_range), rgb)
     assert np.abs(rgb.astype(int) - np.array(colour)).max() <= 3
     assert not webcam.rgb_from_yuyv(line * 3, len(line), Coding("bt601", full_range), rgb)
+
+
+def test_closing_twice_closes_once():
+    """A webcam rests while nobody looks, and may be closed for good before it was needed again."""
+    driver = FakeDriver(TYPICAL, [])
+    camera = V4l2Camera("/dev/video0", (1280, 720), 30.0, kernel=driver)  # pyright: ignore[reportArgumentType]
+    camera.close()
+    camera.close()
+    assert driver.opened == 0
+
+
+def test_a_picture_has_its_own_size_whatever_the_driver_said(monkeypatch: pytest.MonkeyPatch):
+    class Capture:
+        """Says 1280 x 720 and sends 640 x 480."""
+
+        def __init__(self, *_: int) -> None:
+            pass
+
+        def isOpened(self) -> bool:
+            return True
+
+        def set(self, *_: float) -> bool:
+            return True
+
+        def get(self, which: int) -> float:
+            return {webcam.cv2.CAP_PROP_FRAME_WIDTH: 1280.0, webcam.cv2.CAP_PROP_FRAME_HEIGHT: 720.0}.get(which, 30.0)
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            return True, np.full((480, 640, 3), (10, 20, 30), np.uint8)
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(webcam.cv2, "VideoCapture", Capture)
+    frame = webcam.OpenCvWebcam(0, (1280, 720), 30.0).grab().frame()
+    assert frame is not None
+    assert frame.rgb.shape == (480, 640, 3)
+    assert frame.rgb[0, 0].tolist() == [30, 20, 10]

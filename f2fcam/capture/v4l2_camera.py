@@ -252,7 +252,9 @@ class V4l2Camera:
         raise DeviceError(f"The webcam {self.label} delivers no pictures.", hint=_PLUG)
 
     def close(self) -> None:
-        """Stop it; its light goes off."""
+        """Stop it; its light goes off. A second time there is nothing to do."""
+        if self._descriptor < 0:
+            return
         with contextlib.suppress(OSError):  # it may be gone already
             self._kernel.ioctl(self._descriptor, STREAMOFF, ctypes.c_int(BUF_TYPE_VIDEO_CAPTURE))
         self._release()
@@ -262,6 +264,7 @@ class V4l2Camera:
             mapped.close()
         self._maps = []
         self._kernel.close(self._descriptor)
+        self._descriptor = -1
 
     def _check(self) -> str:
         capability = _device_caps(self._descriptor, self._kernel)

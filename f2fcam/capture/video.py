@@ -119,10 +119,7 @@ class VideoFile:
     def read(self) -> Frame | None:
         """The next frame of the range, `None` after its last."""
         picture = self.grab()
-        if picture is None:
-            return None
-        with self._explained():
-            return picture.frame()
+        return None if picture is None else picture.frame()
 
     def grab(self) -> Undeveloped | None:
         """The next frame of the range as it was decoded, `None` after its last."""
@@ -272,7 +269,8 @@ class VideoFile:
     def _develop(self, picture: av.VideoFrame, out: UInt8[np.ndarray, "h w 3"]) -> bool:
         transpose, flip_x, flip_y = self._upright
         turned = transpose or flip_x or flip_y
-        rgb = to_rgb(picture, self._scaled, self._scaler, None if turned else out)
+        with self._explained():
+            rgb = to_rgb(picture, self._scaled, self._scaler, None if turned else out)
         if transpose:
             rgb = cv2.transpose(rgb)
         if flip_x or flip_y:

@@ -46,7 +46,9 @@ class Webcam:
             hint = "Try another cable or USB port."
             raise DeviceError(f"The webcam {self.info.name} sends broken pictures.", hint=hint)
         raw = self._camera.read()
-        return Undeveloped(self.size, next(self._number), raw.timestamp_ns, lambda out: self._develop(raw.data, out))
+        return Undeveloped(
+            bgr.shape[1::-1], next(self._number), raw.timestamp_ns, lambda out: self._develop(raw.data, out)
+        )
 
     def _develop(self, data: bytes, out: UInt8[np.ndarray, "h w 3"]) -> bool:
         from f2fcam.capture.v4l2_camera import MJPG

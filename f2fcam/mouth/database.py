@@ -280,6 +280,9 @@ def unpacked(
 ) -> UInt8[np.ndarray, " bytes"]:
     """`pixels` from the crops' differences; ValueError where they do not fit."""
     pixels = np.array(steps, np.uint8)
+    whole = all(array.dtype.kind in "iu" for array in (start, size))
+    if not whole or start.ndim != 1 or size.shape != (len(start), 2):
+        raise ValueError("crops have no places")
     for first, (width, height) in zip(start.tolist(), size.tolist(), strict=True):
         if min(first, width, height) < 0:
             raise ValueError("a crop lies outside its pixels")
@@ -293,9 +296,10 @@ def kept_pixels(
     steps: Callable[[], UInt8[np.ndarray, " bytes"]],
     start: Int64[np.ndarray, " n"],
     size: Int32[np.ndarray, "n 2"],
+    still: Callable[[], bool],
 ) -> UInt8[np.ndarray, " bytes"]:
     """`unpacked` of an opening in the file whose SHA-256 is `origin`; its `steps` are fetched the first time only."""
-    return kept_bytes(origin, name, lambda: unpacked(steps(), start, size))
+    return kept_bytes(origin, name, lambda: unpacked(steps(), start, size), still)
 
 
 def _add_up(steps: UInt8[np.ndarray, "h w 3"]) -> None:

@@ -55,9 +55,10 @@ class ProcessSink:
     def attend(self) -> None:
         """Listen to the worker; raises what went wrong there."""
         self._listen()
-        if self._child.channel.ended:
+        closed = self._child.channel.ended
+        if closed:
             self._child.wait(ENDING_S)
-        reason = self._child.ended()
+        reason = self._child.ended() or ("it says nothing more" if closed else None)
         if reason is not None:
             self._listen()
             raise DeviceError(f"The output {self.device} ended: {reason}.", hint=f"Look into {self._child.log}.")
@@ -91,7 +92,7 @@ class ProcessSink:
         """Let the worker finish; raises what went wrong while it did."""
         try:
             self._child.channel.send({"command": "close"})
-            if not self._child.wait(CLOSE_TIMEOUT_S):
+            if not self._child.wait(CLOSE_TIMEOUT_S if self.keeps_time else ENDING_S):
                 raise DeviceError(f"{self.device} could not be finished.", hint=f"Look into {self._child.log}.")
             if not self._child.succeeded():
                 self.attend()

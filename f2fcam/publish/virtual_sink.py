@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from f2fcam.publish.process import ProcessSink
 
-OPEN_TIMEOUT_S = 15.0
-"""Loading numpy and a driver's binding takes a second, on a busy machine several."""
+OPEN_TIMEOUT_S = 5.0
+"""Loading numpy and a driver's binding takes a second, on a busy machine several; meanwhile the camera's loop waits."""
 
 
 def open_virtualcam(where: str, size: tuple[int, int], fps: float) -> ProcessSink:
