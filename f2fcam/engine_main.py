@@ -10,8 +10,8 @@ import gc
 from collections.abc import Callable
 from typing import TypeVar
 
-from f2fcam.control import runtime_folder
 from f2fcam.errors import F2FError
+from f2fcam.logs import log_folder
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def main() -> None:
     gc.disable()
     from f2fcam.source_process import start_tracker
 
-    tracker = _unless_refused(lambda: start_tracker(runtime_folder() / "tracker.log"))
+    tracker = _unless_refused(lambda: start_tracker(log_folder() / "tracker.log"))
 
     from f2fcam import engine
     from f2fcam.capture import open_source

@@ -13,8 +13,9 @@ PACKAGE = ROOT / "f2fcam"
 
 LAYERS = (
     ("__init__", "errors", "kept", "kernels", "memory", "overlap", "progress", "simd"),
-    ("frame", "yuv", "latest", "metrics", "pacing", "deadline", "ring", "channel", "on_demand", "signals"),
+    ("frame", "yuv", "latest", "metrics", "pacing", "deadline", "ring", "channel", "notify", "on_demand", "signals"),
     ("control",),
+    ("logs",),
     ("config",),
     ("profile_search",),
     ("face",),
@@ -40,7 +41,7 @@ LAYERS = (
         "render_file",
         "enroll",
     ),
-    ("engine", "evaluation", "evaluate", "bench", "benchmark", "doctor", "warmup", "engine_process"),
+    ("engine", "evaluation", "evaluate", "bench", "benchmark", "doctor", "service", "warmup", "engine_process"),
     ("engine_main",),
     ("output",),
     ("status",),

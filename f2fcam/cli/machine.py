@@ -1,11 +1,14 @@
-"""Commands about this machine: `doctor` and `warmup`."""
+"""Commands about this machine: `doctor`, `warmup` and the service."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Optional
+
 import typer
 
-from f2fcam.cli.console import fields, out, print_json, progress_bars
-from f2fcam.cli.options import Json, Profiles
+from f2fcam.cli.console import err, fields, out, print_json, progress_bars
+from f2fcam.cli.options import Json, ProfileName, Profiles, configured_profiles
 
 
 def doctor(profiles: Profiles = None, as_json: Json = False) -> None:
@@ -31,3 +34,30 @@ def warmup() -> None:
     with progress_bars() as progress:
         warm_up(progress)
     out.print("Ready.")
+
+
+def install_service(
+    profile: ProfileName,
+    profiles: Profiles = None,
+    also: Annotated[
+        Optional[list[str]], typer.Argument(help="Options of `f2fcam start`, after --.", metavar="[-- OPTIONS]")
+    ] = None,
+) -> None:
+    """Start the camera with every session, and now; what config.toml says holds for it, too."""
+    from f2fcam.config import load_config
+    from f2fcam.profile_search import find_profile
+    from f2fcam.service import UNIT, install
+
+    profiles = profiles or configured_profiles(load_config())
+    find_profile(profile, profiles)  # a wrong name shows before anything is installed
+    chosen: list[str | Path] = ["--profile", profile, *(["--profiles", profiles.absolute()] if profiles else [])]
+    file = install([str(each) for each in [*chosen, *(also or [])]])
+    out.print(f"Installed: {file}.", markup=False)
+    err.print(f"See it with `systemctl --user status {UNIT}`; end it with `f2fcam service remove`.", markup=False)
+
+
+def remove_service() -> None:
+    """Stop the service and forget it."""
+    from f2fcam.service import remove
+
+    out.print("Removed." if remove() else "It was not installed.")

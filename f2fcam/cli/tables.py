@@ -40,6 +40,8 @@ def status_table(facts: dict[str, Any]) -> RenderableType:
             _joined(*(f"{count} before {stage}" for stage, count in _after(facts.get("drops", {})) if count)) or "none",
         ),
         ("restarts", str(facts.get("restarts", 0) or "none")),
+        ("metrics", str(facts.get("metrics") or "")),
+        ("logs", str(facts.get("logs") or "")),
         ("processes", f"{facts.get('pid')}, engine {facts.get('engine_pid') or 'none'}"),
     ]
     lines += [("", f"{_clock(one['time'])} {one['reason']}") for one in facts.get("reasons", [])[-3:]]
