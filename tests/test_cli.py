@@ -19,7 +19,7 @@ from tests.videos import write_clip
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 COMMANDS = (
-    "enroll start stop status switch pause resume recalibrate render evaluate bench profile service doctor verify warmup"
+    "enroll start stop status switch pause resume recalibrate render evaluate bench profile service doctor selftest verify warmup"
 ).split()
 
 

@@ -49,6 +49,7 @@ COMMANDS = (
     work.evaluate,
     work.bench,
     machine.doctor,
+    machine.selftest,
     work.verify,
     machine.warmup,
 )

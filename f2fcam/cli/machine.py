@@ -27,6 +27,33 @@ def doctor(profiles: Profiles = None, as_json: Json = False) -> None:
     raise typer.Exit(0 if good else 1)
 
 
+def selftest(
+    sink: Annotated[str, typer.Option(help="auto, v4l2[:/dev/videoN], pipewire or preview[:PORT].")] = "auto",
+    size: Annotated[str, typer.Option(help="Size of the pictures.")] = "1280x720",
+    fps: Annotated[float, typer.Option(help="Pictures a second.")] = 30.0,
+    seconds: Annotated[float, typer.Option(help="How long.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Send a test card out by the camera and read it back through the device: 0: well, 1: not, 3: no device."""
+    from f2fcam.config import StartConfig, parse_size
+    from f2fcam.selftest import run_selftest
+
+    checked = StartConfig("selftest", sink=sink, size=parse_size(size), fps=fps, duration_s=seconds)
+    found = run_selftest(checked.sink, checked.size, checked.fps, seconds)
+    if as_json:
+        print_json({"ok": not found.faults, **fields(found)})
+    else:
+        middle, most = found.latency_ms
+        out.print(f"{found.device}, read back by {found.read_by}:", markup=False)
+        out.print(
+            f"{found.received} of {found.sent} pictures came back, {found.fps:.1f} a second, "
+            f"{middle:.0f} ms old, 95 % within {most:.0f} ms."
+        )
+        for fault in found.faults:
+            out.print(f"fault: {fault}", markup=False)
+    raise typer.Exit(1 if found.faults else 0)
+
+
 def warmup() -> None:
     """Compile everything now, so that the first start is a fast one."""
     from f2fcam.warmup import warm_up
