@@ -48,6 +48,7 @@ LAYERS = (
         "bench",
         "benchmark",
         "doctor",
+        "machine",
         "selftest",
         "service",
         "warmup",
