@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from f2fcam.errors import F2FError
 from f2fcam.logs import log_folder
+from f2fcam.memory import go_first
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ T = TypeVar("T")
 def main() -> None:
     """Serve the supervisor; does not return."""
     gc.disable()
+    go_first()
     from f2fcam.source_process import start_tracker
 
     tracker = _unless_refused(lambda: start_tracker(log_folder() / "tracker.log"))
