@@ -98,7 +98,9 @@ def _faces(count: int | None) -> str:
 def _readers(count: int | None, state: Any) -> str:
     if count is None:
         return ""
-    return "nobody: webcam and engine rest" if not count and state == "asleep" else str(count or "nobody")
+    if not count:
+        return "nobody looks: webcam and engine rest" if state == "asleep" else "nobody looks"
+    return f"{count} or more"
 
 
 def _size(size: Any) -> str:
