@@ -226,10 +226,13 @@ def _go_on(main: Callable[[], int], output: int, kept: tuple[int, ...]) -> None:
 
 
 def _opened(log: Path) -> BinaryIO:
-    """A child's log, to be added to; begun anew when it has become large."""
-    if log.exists() and log.stat().st_size > LOG_LIMIT:
-        log.replace(log.with_suffix(".1.log"))
-    return log.open("ab")
+    """A child's log, to be added to; begun anew when it has become large. A full disk costs the log, not the child."""
+    try:
+        if log.exists() and log.stat().st_size > LOG_LIMIT:
+            log.replace(log.with_suffix(".1.log"))
+        return log.open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")
 
 
 def _end_in_words(code: int | None) -> str | None:

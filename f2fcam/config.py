@@ -43,6 +43,7 @@ class StartConfig:
         quality: `auto` lowers it where the machine is too slow for the rate; `full` never.
         always_on: webcam and engine work even while nobody looks at the camera.
         idle_s: so long after the last reader left they rest.
+        metrics_port: where a Prometheus server of this machine finds the camera's numbers; 0: a free port.
         barcode: for tests, put each picture's time of capture into a corner (`publish.barcode`).
     """
 
@@ -56,6 +57,7 @@ class StartConfig:
     quality: str = "auto"
     always_on: bool = False
     idle_s: float = 10.0
+    metrics_port: int | None = None
     barcode: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +66,8 @@ class StartConfig:
             raise ConfigError(f"There is no quality {self.quality!r}.", hint="Give --quality auto or --quality full.")
         if not FPS_RANGE[0] <= self.fps <= FPS_RANGE[1]:
             raise ConfigError(f"{self.fps:g} frames a second are out of range.", hint="Give --fps 30, for example.")
+        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
+            raise ConfigError(f"{self.metrics_port} is no port number.", hint="Give --metrics 9321, for example.")
         if not 0 <= self.idle_s < math.inf:
             raise ConfigError(
                 f"{self.idle_s:g} seconds of idling are out of range.", hint="Set idle_s = 10, for example."
@@ -85,6 +89,7 @@ class StartDefaults:
     quality: str = "auto"
     always_on: bool = False
     idle_s: float = 10.0
+    metrics: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,14 @@ def load_config(path: Path | None = None) -> Config:
         table = read_toml(file)
         start = _filled(StartDefaults, table.pop("start", {}), "start.")
         config = dataclasses.replace(_filled(Config, table, ""), start=start)
-        StartConfig("check", size=parse_size(start.size), fps=start.fps, quality=start.quality, idle_s=start.idle_s)
+        StartConfig(
+            "check",
+            size=parse_size(start.size),
+            fps=start.fps,
+            quality=start.quality,
+            idle_s=start.idle_s,
+            metrics_port=start.metrics,
+        )
     except ConfigError as error:
         raise ConfigError(f"{file}: {error.message}", hint=f"Mend or remove {file}.") from error
     return config

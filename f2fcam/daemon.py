@@ -12,8 +12,9 @@ from pathlib import Path
 
 from f2fcam.channel import Child, from_parent
 from f2fcam.config import StartConfig
-from f2fcam.control import error_from, error_message, runtime_folder
+from f2fcam.control import error_from, error_message
 from f2fcam.errors import F2FError
+from f2fcam.logs import FORMAT, log_folder
 from f2fcam.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def start_detached(config: StartConfig, *, engine: list[str] | None = None) -> s
     """
     values = dataclasses.asdict(config) | {"profiles": str(config.profiles) if config.profiles else None}
     setup = {"config": values, "engine": engine}
-    daemon = Child([sys.executable, "-m", "f2fcam.daemon"], setup, (), runtime_folder() / "supervisor.log")
+    daemon = Child([sys.executable, "-m", "f2fcam.daemon"], setup, (), log_folder() / "supervisor.log")
     with contextlib.closing(daemon.channel):
         device = _first_picture(daemon)
     daemon.let_go()
@@ -55,7 +56,7 @@ def _first_picture(daemon: Child) -> str | None:
 
 def main() -> int:
     """The process of a detached camera."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
     channel, setup = from_parent()
     values = setup["config"]
     values |= {"size": tuple(values["size"]), "profiles": Path(values["profiles"]) if values["profiles"] else None}

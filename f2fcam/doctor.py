@@ -1,4 +1,7 @@
-"""What `f2fcam doctor` looks at: each check is ok, a warning or a fault, with the command that mends it."""
+"""What `f2fcam doctor` looks at: each check is ok, a warning or a fault, with the command that mends it.
+
+Here is the program itself; `machine` has what the system offers for a camera.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,18 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 from f2fcam import kernels
 from f2fcam.config import config_path, data_folder, load_config
 from f2fcam.errors import F2FError
-
-State = Literal["ok", "warning", "fault"]
+from f2fcam.machine import CHECKS, Check, Machine, State
 
 NEEDED = ("mediapipe", "numpy", "opencv-contrib-python", "numba", "scipy", "av", "cryptography")
 FREE_GB = 1.0
 """An enrolled minute takes about 0.1 GB, a rendered hour about 2 GB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding; `remedy` is the command or step that mends it."""
-
-    name: str
-    state: State
-    finding: str
-    remedy: str = ""
 
 
 def run_checks(profiles: Path | None = None) -> list[Check]:
@@ -41,18 +32,22 @@ def run_checks(profiles: Path | None = None) -> list[Check]:
     for look in (_python, _libraries, _processor, _face_model, _kernels, _settings, _disk):
         found += _guarded(look)
     if sys.platform == "linux":
-        for look in (_webcams, _loopback, _pipewire):
+        for look in (_webcams, _pipewire):
             found += _guarded(look)
+        machine = Machine()
+        for look in CHECKS:
+            found += _guarded(partial(look, machine), look.__name__)
     return found + _guarded(lambda: _profiles(profiles))
 
 
-def _guarded(look: Callable[[], Check | list[Check]]) -> list[Check]:
+def _guarded(look: Callable[[], Check | list[Check]], called: str = "") -> list[Check]:
+    name = (called or look.__name__).strip("_<>")
     try:
         found = look()
     except F2FError as error:
-        found = Check(look.__name__.strip("_<>"), "fault", error.message, error.hint)
+        found = Check(name, "fault", error.message, error.hint)
     except Exception as error:  # a doctor must not fall ill
-        found = Check(look.__name__.strip("_<>"), "fault", f"{type(error).__name__}: {error}", "Install f2fcam again.")
+        found = Check(name, "fault", f"{type(error).__name__}: {error}", "Install f2fcam again.")
     return found if isinstance(found, list) else [found]
 
 
@@ -153,22 +148,6 @@ def _webcams() -> list[Check]:
             remedy = "sudo usermod -aG video $USER, then log in again"
             checks.append(Check("webcam", "fault", f"{label} ({path}) may not be opened", remedy))
     return checks
-
-
-def _loopback() -> Check:
-    from f2fcam.errors import DeviceError
-    from f2fcam.publish.v4l2 import find_device
-
-    if not Path("/sys/module/v4l2loopback").exists():
-        remedy = (
-            "sudo apt-get install v4l2loopback-dkms && "
-            'sudo modprobe v4l2loopback exclusive_caps=1 card_label="F2F Camera"; or use --sink pipewire'
-        )
-        return Check("camera device", "warning", "the kernel module v4l2loopback is not loaded", remedy)
-    try:
-        return Check("camera device", "ok", find_device())
-    except DeviceError as error:
-        return Check("camera device", "warning", error.message, error.hint)
 
 
 def _pipewire() -> Check:

@@ -443,7 +443,9 @@ def main(
     except Exception as error:
         log.exception("the engine failed")
         message = f"The engine failed: {type(error).__name__}: {error}."
-        channel.send({"error": message, "hint": "Look into engine.log in the runtime folder.", "exit_code": 1})
+        channel.send(
+            {"error": message, "hint": "Look into engine.log in the folder that `f2fcam status` names.", "exit_code": 1}
+        )
         return 1
     channel.send({"ended": True})
     return 0

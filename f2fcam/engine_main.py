@@ -10,8 +10,9 @@ import gc
 from collections.abc import Callable
 from typing import TypeVar
 
-from f2fcam.control import runtime_folder
 from f2fcam.errors import F2FError
+from f2fcam.logs import log_folder
+from f2fcam.memory import go_first
 
 T = TypeVar("T")
 
@@ -19,9 +20,10 @@ T = TypeVar("T")
 def main() -> None:
     """Serve the supervisor; does not return."""
     gc.disable()
+    go_first()
     from f2fcam.source_process import start_tracker
 
-    tracker = _unless_refused(lambda: start_tracker(runtime_folder() / "tracker.log"))
+    tracker = _unless_refused(lambda: start_tracker(log_folder() / "tracker.log"))
 
     from f2fcam import engine
     from f2fcam.capture import open_source

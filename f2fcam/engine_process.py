@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from f2fcam.channel import Child, Message
-from f2fcam.control import error_from, runtime_folder
+from f2fcam.control import error_from
 from f2fcam.errors import F2FError
+from f2fcam.logs import log_folder
 from f2fcam.pacing import Backoff
 from f2fcam.ring import Ring
 
@@ -77,7 +78,7 @@ class EngineProcess:
     @property
     def log_file(self) -> Path:
         """What the engine wrote."""
-        return runtime_folder() / "engine.log"
+        return log_folder() / "engine.log"
 
     @property
     def pid(self) -> int | None:

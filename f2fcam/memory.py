@@ -12,6 +12,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+FIRST = 500
+"""Of a thousand: the kernel's wish for whom to end when memory runs out; half of all memory."""
+
 
 def give_back() -> None:
     """Hand freed memory to the system: the allocator keeps what set-up or learning has used between what is still in use.
@@ -45,3 +48,9 @@ def shared_out_mb(pids: Iterable[int]) -> float | None:
                 if line.startswith("Pss:"):
                     total = (total or 0.0) + int(line.split()[1]) / 1024
     return total
+
+
+def go_first() -> None:
+    """Where memory runs out, the kernel is to take this process and its children, which are started again, before others."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(FIRST))

@@ -19,7 +19,7 @@ class Output:
     Attributes:
         size: width and height of its pictures.
         keeps_time: it is a recording (`FrameSink`), which is not opened again.
-        reasons: why it was lost, each time.
+        losses: how often it was lost. reasons: why, the last times.
     """
 
     def __init__(self, uri: str, size: Size, fps: float) -> None:
@@ -27,6 +27,7 @@ class Output:
         self._uri, self._wanted, self._fps = uri, (width // 2 * 2, height // 2 * 2), fps
         self._backoff, self._retry_at = Backoff(), 0.0
         self.reasons: list[str] = []
+        self.losses = 0
         sink = self._sink = self._open()
         self.size, self.keeps_time = sink.size, sink.keeps_time
 
@@ -86,6 +87,7 @@ class Output:
 
     def _lose(self, error: F2FError, now: float) -> None:
         log.warning("%s %s", error.message, error.hint)
+        self.losses += 1
         self.reasons.append(error.message)
         del self.reasons[:-20]
         with contextlib.suppress(F2FError):

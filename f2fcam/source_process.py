@@ -168,7 +168,7 @@ def _work(connection: Connection, memory: int) -> int:
     except Exception as error:
         log.exception("the tracker failed")
         message = f"Tracking failed: {type(error).__name__}: {error}."
-        _tell(connection, {"error": message, "hint": "Look into tracker.log in the runtime folder.", "exit_code": 1})
+        _tell(connection, {"error": message, "hint": "Look into tracker.log beside engine.log.", "exit_code": 1})
         return 1
     return 0
 

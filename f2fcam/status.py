@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from f2fcam.channel import Message
@@ -41,6 +42,8 @@ def status_message(
     output: Output,
     tally: Tally,
     *,
+    metrics: str | None,
+    logs: Path,
     state: str,
     profile: str,
     uptime_s: float,
@@ -62,6 +65,7 @@ def status_message(
         "always_on": config.always_on or output.readers is None,
         "size": list(output.size),
         "badge": TEXT,
+        "metrics": metrics,
         "fps": {"output": tally.rate.per_second(now), "engine": report.get("fps", 0.0)},
         "frames": tally.sent,
         "latency_ms": tally.latency.summary(),
@@ -70,5 +74,7 @@ def status_message(
         **{key: value for key, value in report.items() if key not in LAID_OUT},
         "restarts": engine.restart_count,
         "reasons": [{"time": when, "reason": why} for when, why in engine.restarts],
+        "sink_losses": output.losses,
         "sink_reasons": output.reasons,
+        "logs": str(logs),
     }

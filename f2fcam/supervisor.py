@@ -1,8 +1,8 @@
 """The process that owns the camera: it always shows something, whatever happens to the engine (`DECISIONS` 16).
 
 Standard library only, so that the placeholder is up within 0.3 s and no broken library can take the camera away. One loop,
-one thread: pictures from the ring, the badge, the sink; the engine's messages; commands; signals.
-Beside it: `output` (the device), `engine_process`, `on_demand`, `status`.
+one thread: pictures from the ring, the badge, the sink; the engine's messages; commands; signals. Its parts: `output` (the
+device), `engine_process`, `on_demand` (who looks), `notify` (the service manager), `status`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from f2fcam.channel import Channel, Message
 from f2fcam.control import ControlServer, error_message
 from f2fcam.engine_process import EngineProcess, Limits, State
 from f2fcam.errors import ConfigError, F2FError
+from f2fcam.logs import TRIM_EVERY_S, log_folder, trim
+from f2fcam.notify import Notifier
 from f2fcam.on_demand import IDLE_FPS, Attention
 from f2fcam.output import Output
 from f2fcam.pacing import Pacer
+from f2fcam.panel.metrics_process import MetricsProcess
 from f2fcam.publish.barcode import stamp_barcode, wall_clock_ms
 from f2fcam.ring import Ring, i420_bytes
 from f2fcam.signals import caught_signals
@@ -79,6 +82,8 @@ class Supervisor:
         self._shown_since: float | None = None
         self._last_fresh = self._now = self._started = time.monotonic()
         self._tally = Tally()
+        self._notifier, self._trim_at = Notifier(), 0.0
+        self._metrics: MetricsProcess | None = None
         self._signals = 0
 
     def run(self) -> int:
@@ -90,6 +95,9 @@ class Supervisor:
             wake = stack.enter_context(caught_signals())
             self._output = Output(self._config.sink, self._config.size, self._config.fps)
             stack.callback(self._output.close)
+            if self._config.metrics_port is not None:
+                self._metrics = MetricsProcess(self._config.metrics_port, self._now)
+                stack.callback(self._metrics.close)
             self._width, self._height = self._output.size
             self._ring = Ring.create(self._width, self._height)
             stack.callback(self._ring.close)
@@ -100,6 +108,7 @@ class Supervisor:
             stack.callback(self._engine.close)
             self._engine.start(self._engine_setup(), self._now)  # loads on another core while the placeholder is drawn
             self._show()
+            self._notifier.ready()
             self._announce("open", str(self._output.device))
             self._loop(wake)
         return 0
@@ -129,9 +138,10 @@ class Supervisor:
             self._take_picture()
             self._follow_engine()
             self._show()
+            self._keep_house()
 
     def _timeout_s(self) -> float:
-        times = [self._engine.wait_s(self._now), self._remaining_s()]
+        times = [self._engine.wait_s(self._now), self._remaining_s(), self._notifier.wait_s(self._now)]
         if not self._every_frame:
             times.append(self._pacer.wait_s(self._now, fresh=self._fresh))
         return max(0.0, min(times))
@@ -141,6 +151,16 @@ class Supervisor:
         if self._shown_since is None or self._config.duration_s is None or self._stopping:
             return math.inf
         return self._shown_since + self._config.duration_s - self._now
+
+    def _keep_house(self) -> None:
+        """What has nothing to do with pictures: the service manager, the metrics' process, the logs."""
+        self._notifier.alive(self._now)
+        self._notifier.status(f"{self._profile}: {self._state()}, {self._output.device or 'no device'}")
+        if self._metrics is not None:
+            self._metrics.step(self._now)
+        if self._now >= self._trim_at:
+            self._trim_at = self._now + TRIM_EVERY_S
+            trim(log_folder())
 
     def _look_for_readers(self) -> None:
         """Rest while nobody looks, and while paused; the last picture stays, as a reader's first one."""
@@ -245,6 +265,7 @@ class Supervisor:
             self._engine.close()
         if not self._stopping:
             self._stopping = True
+            self._notifier.stopping()
             self._engine.stop(self._now)
 
     def _accept(self) -> None:
@@ -322,6 +343,8 @@ class Supervisor:
             self._engine,
             self._output,
             self._tally,
+            metrics=self._metrics.url if self._metrics is not None else None,
+            logs=log_folder(),
             state=self._state(),
             profile=self._profile,
             uptime_s=self._now - self._started,

@@ -1,16 +1,19 @@
 """An engine without a face: the real threads, ring and messages around a pipeline that counts frames in a pattern.
 
 The picture carries the source frame's number in sixteen blocks of its top row, and the profile's name decides what goes
-wrong: `unknown`, `crash`, `hang`, `silent`; anything else works.
+wrong: `unknown`, `crash`, `hang`, `silent`, `greedy` (of memory), `stored` (it has to lie in the folder of profiles); anything
+else works.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,12 +50,31 @@ class FakeSource:
         self.closed = True
 
 
+class PluggedSource(FakeSource):
+    """A webcam with a cable: its file."""
+
+    def __init__(self, cable: Path) -> None:
+        super().__init__()
+        self._cable = cable
+        self._look()
+
+    def grab(self) -> Undeveloped | None:
+        self._look()
+        return super().grab()
+
+    def _look(self) -> None:
+        if not self._cable.exists():
+            raise DeviceError("The webcam was unplugged.", hint="Plug it in.")
+
+
 def open_fake_source(uri: str) -> FakeSource:
-    """`fake`, `fake:LENGTH`, `missing`."""
+    """`fake`, `fake:LENGTH`, `missing`, `plugged:PATH`, which is there as long as that file is."""
     if uri == "missing":
         raise DeviceError("There is no webcam.", hint="Plug one in.")
-    _, _, length = uri.partition(":")
-    return FakeSource(length=int(length) if length else None)
+    kind, _, rest = uri.partition(":")
+    if kind == "plugged":
+        return PluggedSource(Path(rest))
+    return FakeSource(length=int(rest) if rest else None)
 
 
 @dataclass
@@ -102,6 +124,9 @@ class FakePipeline:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._setup.profile == "silent" and tracked >= 3:
             os.kill(os.getpid(), signal.SIGSTOP)
+        if self._setup.profile == "greedy" and tracked >= 3:
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+            np.ones(1 << 30)
         if self._setup.profile == "hang" and tracked >= 3:
             time.sleep(600)
         return FakeOutput(pattern(tracked, self._setup.size), "tracked", tracked)
@@ -119,6 +144,8 @@ class FakePipeline:
 def open_fake_pipeline(setup: engine.EngineSetup, size: tuple[int, int]) -> FakePipeline:
     if setup.profile == "unknown":
         raise ProfileError("There is no profile 'unknown'.", hint="Run `f2fcam profile list`.")
+    if setup.profile == "stored" and not (Path(setup.profiles or "") / "stored").exists():
+        raise ProfileError("There is no profile 'stored'.", hint="Run `f2fcam profile list`.")
     if setup.profile == "crash-at-once":
         os.kill(os.getpid(), signal.SIGSEGV)
     return FakePipeline(setup)

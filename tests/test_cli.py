@@ -19,7 +19,7 @@ from tests.videos import write_clip
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 COMMANDS = (
-    "enroll start stop status switch pause resume recalibrate render evaluate bench profile doctor verify warmup"
+    "enroll start stop status switch pause resume recalibrate render evaluate bench profile service doctor selftest verify warmup"
 ).split()
 
 
@@ -307,7 +307,7 @@ def test_verify(tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str])
 def test_status_is_laid_out_for_people(capsys: pytest.CaptureFixture[str]):
     facts = {
         "state": "running", "uptime_s": 75.0, "profile": "alice", "source": "webcam:0", "sink": "v4l2",
-        "device": "F2F Camera", "watched": False, "size": [1280, 720], "badge": "AI MODIFIED",
+        "device": "F2F Camera", "readers": 0, "size": [1280, 720], "badge": "AI MODIFIED",
         "tracking": "tracked", "faces": 2, "actor": "done",
         "fps": {"engine": 29.7, "output": 30.0}, "latency_ms": {"p50": 41.0, "p95": 55.5}, "drops": {"track": 3}, "frames": 2250,
         "restarts": 1, "reasons": [{"time": 1.0, "reason": "the engine was killed"}], "pid": 12, "engine_pid": 13,

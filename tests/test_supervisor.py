@@ -31,12 +31,11 @@ from f2fcam.control import request, runtime_folder
 from f2fcam.daemon import start_detached
 from f2fcam.engine_process import Limits
 from f2fcam.errors import ConfigError, DeviceError, F2FError, ProfileError
-from f2fcam.publish.barcode import code_of
+from f2fcam.publish.barcode import code_of, read_barcode
 from f2fcam.supervisor import Supervisor
 from f2fcam.trust.badge import badge_box, stamp_i420, stamp_rgb
 from f2fcam.trust.placeholder import placeholder_i420
 from tests.fake_engine import index_in
-from tests.test_barcode import read as read_barcode
 
 ENGINE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
 SIZE = (320, 180)

@@ -151,7 +151,9 @@ class RawPicture:
     timestamp_ns: int
 
 
-def choose_mode(modes: list[Mode], size: tuple[int, int], fps: float) -> Mode | None:
+def choose_mode(
+    modes: list[Mode], size: tuple[int, int], fps: float, formats: tuple[int, ...] = READABLE
+) -> Mode | None:
     """The mode for a wish: the rate first, then the size (a larger one rather than a smaller), then no decoding."""
 
     def cost(mode: Mode) -> tuple[float, float, int, float]:
@@ -160,8 +162,8 @@ def choose_mode(modes: list[Mode], size: tuple[int, int], fps: float) -> Mode | 
         missing = max(0.0, 1 - min(width, height))
         return round(missing_rate, 2), missing, round(width * height, 3) > 1, width * height
 
-    readable = [mode for mode in modes if mode.pixel_format in READABLE]
-    return min(readable, key=lambda mode: (*cost(mode), READABLE.index(mode.pixel_format)), default=None)
+    readable = [mode for mode in modes if mode.pixel_format in formats]
+    return min(readable, key=lambda mode: (*cost(mode), formats.index(mode.pixel_format)), default=None)
 
 
 def capture_devices(root: Path = DEVICES, kernel: Kernel | None = None) -> list[tuple[str, str]]:
@@ -201,15 +203,24 @@ def _device_caps(descriptor: int, kernel: Kernel) -> Capability:
 
 
 class V4l2Camera:
-    """A streaming webcam.
+    """A streaming webcam that delivers one of `readable`, best first; the one whose label is `refused` is not taken.
 
     Attributes:
         label: its name. mode: what it delivers. pixels: the driver's format, colour tags included.
     """
 
-    def __init__(self, path: str, size: tuple[int, int], fps: float, kernel: Kernel | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        size: tuple[int, int],
+        fps: float,
+        kernel: Kernel | None = None,
+        *,
+        readable: tuple[int, ...] = READABLE,
+        refused: str | None = LABEL,
+    ) -> None:
         self._kernel = kernel or Kernel()
-        self.path = path
+        self.path, self._readable = path, readable
         self._maps: list[mmap.mmap] = []
         try:
             self._descriptor = self._kernel.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -219,7 +230,7 @@ class V4l2Camera:
         except OSError as error:
             raise DeviceError(f"The webcam {path} cannot be opened: {error.strerror}.", hint=_PLUG) from error
         try:
-            self.label = self._check()
+            self.label = self._check(refused)
             self.mode, self.pixels = self._negotiate(size, fps)
             self._start()
         except OSError as error:
@@ -266,10 +277,10 @@ class V4l2Camera:
         self._kernel.close(self._descriptor)
         self._descriptor = -1
 
-    def _check(self) -> str:
+    def _check(self, refused: str | None) -> str:
         capability = _device_caps(self._descriptor, self._kernel)
         label = capability.card.decode(errors="replace")
-        if label == LABEL:
+        if label == refused:
             raise DeviceError(f"{self.path} is f2fcam's own camera.", hint="Choose another --source, such as webcam:0.")
         if not capability.device_caps & CAP_VIDEO_CAPTURE or not capability.device_caps & CAP_STREAMING:
             raise DeviceError(
@@ -278,7 +289,7 @@ class V4l2Camera:
         return label
 
     def _negotiate(self, size: tuple[int, int], fps: float) -> tuple[Mode, PixelFormat]:
-        mode = choose_mode(self._modes(size), size, fps)
+        mode = choose_mode(self._modes(size), size, fps, self._readable)
         if mode is None:
             raise DeviceError(
                 f"The webcam {self.label} has neither YUYV nor MJPG pictures.", hint="Use another webcam."
@@ -289,7 +300,7 @@ class V4l2Camera:
         )
         self._kernel.ioctl(self._descriptor, S_FMT, wanted)
         got = wanted.fmt.pix
-        if got.pixelformat not in READABLE or got.width % 2:
+        if got.pixelformat not in self._readable or got.width % 2:
             raise DeviceError(f"The webcam {self.label} does not keep to its formats.", hint="Use another webcam.")
         rate = CaptureParameters(
             type=BUF_TYPE_VIDEO_CAPTURE, numerator=1000, denominator=round(min(mode.fps, fps) * 1000)

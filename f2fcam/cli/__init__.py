@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 profile_app = typer.Typer(help="List, show, send, take in and remove enrolled people.", no_args_is_help=True)
 app.add_typer(profile_app, name="profile")
+service_app = typer.Typer(help="Let the camera start with the session (systemd).", no_args_is_help=True)
+app.add_typer(service_app, name="service")
 
 COMMANDS = (
     work.enroll,
@@ -47,6 +49,7 @@ COMMANDS = (
     work.evaluate,
     work.bench,
     machine.doctor,
+    machine.selftest,
     work.verify,
     machine.warmup,
 )
@@ -61,6 +64,8 @@ for _name, _command in (
     ("delete", profiles.delete),
 ):
     profile_app.command(_name)(_command)
+service_app.command("install")(machine.install_service)
+service_app.command("remove")(machine.remove_service)
 
 
 def _show_version(wanted: bool) -> None:

@@ -38,6 +38,10 @@ def start(
         Optional[bool],
         typer.Option("--always-on/--on-demand", help="Work even while nobody looks at the camera.", show_default=False),
     ] = None,
+    metrics: Annotated[
+        Optional[int],
+        typer.Option(help="Numbers for Prometheus at this port of this machine.", metavar="PORT", show_default=False),
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C.")] = False,
     seconds: Annotated[Optional[float], typer.Option(help="Stop after so long.", show_default=False)] = None,
     barcode: Annotated[
@@ -62,12 +66,15 @@ def start(
         quality=quality.value if quality else defaults.quality,
         always_on=defaults.always_on if always_on is None else always_on,
         idle_s=defaults.idle_s,
+        metrics_port=defaults.metrics if metrics is None else metrics,
         barcode=barcode,
     )
     find_profile(profile, profiles)  # a wrong name shows before anything starts
     if foreground:
         from f2fcam import supervisor
+        from f2fcam.logs import keep_log
 
+        keep_log("supervisor")
         raise typer.Exit(supervisor.start(config, announce=_announce))
     from f2fcam.daemon import start_detached
 

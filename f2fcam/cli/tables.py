@@ -40,6 +40,8 @@ def status_table(facts: dict[str, Any]) -> RenderableType:
             _joined(*(f"{count} before {stage}" for stage, count in _after(facts.get("drops", {})) if count)) or "none",
         ),
         ("restarts", str(facts.get("restarts", 0) or "none")),
+        ("metrics", str(facts.get("metrics") or "")),
+        ("logs", str(facts.get("logs") or "")),
         ("processes", f"{facts.get('pid')}, engine {facts.get('engine_pid') or 'none'}"),
     ]
     lines += [("", f"{_clock(one['time'])} {one['reason']}") for one in facts.get("reasons", [])[-3:]]
@@ -96,7 +98,9 @@ def _faces(count: int | None) -> str:
 def _readers(count: int | None, state: Any) -> str:
     if count is None:
         return ""
-    return "nobody: webcam and engine rest" if not count and state == "asleep" else str(count or "nobody")
+    if not count:
+        return "nobody looks: webcam and engine rest" if state == "asleep" else "nobody looks"
+    return f"{count} or more"
 
 
 def _size(size: Any) -> str:

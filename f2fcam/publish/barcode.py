@@ -1,4 +1,4 @@
-"""A time code in the picture's lower left corner, for tests: what arrived at the far end of a call, and how old it is.
+"""A time code in the lower left corner, for tests and `selftest`: what arrived at the far end of a call, and how old it is.
 
 Two rows of ten squares, a bit each, the highest first: sixteen bits of the time in milliseconds, then four of a checksum.
 The squares are a fortieth of the width, so that they outlive a video codec and a smaller size. `tests/e2e/page.html` reads it.
@@ -49,6 +49,16 @@ def stamp_barcode(buffer: bytearray | memoryview, width: int, height: int, time_
         for y in range(top // 2, height // 2):
             at = plane + y * (width // 2)
             buffer[at : at + across // 2] = grey
+
+
+def read_barcode(luma: bytes | bytearray | memoryview, width: int, height: int) -> int:
+    """The twenty bits in the squares' middles; right where it is the `code_of` of its own time."""
+    side, code = square_side(width, height), 0
+    for row in range(ROWS):
+        y = height - (ROWS - row) * side + side // 2
+        for column in range(COLUMNS):
+            code = code << 1 | (luma[y * width + column * side + side // 2] > (DARK + LIGHT) // 2)
+    return code
 
 
 @lru_cache(maxsize=8)

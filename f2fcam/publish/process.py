@@ -8,8 +8,9 @@ import time
 from typing import Any
 
 from f2fcam.channel import Child, Message
-from f2fcam.control import error_from, runtime_folder
+from f2fcam.control import error_from
 from f2fcam.errors import DeviceError
+from f2fcam.logs import log_folder
 from f2fcam.ring import Ring
 
 CLOSE_TIMEOUT_S = 30.0
@@ -43,7 +44,7 @@ class ProcessSink:
         files = self._ring.files.as_tuple()
         command = [sys.executable, "-m", "f2fcam.publish.worker"]
         setup = {"kind": kind, "ring": files, "fps": fps, "options": options or {}}
-        self._child = Child(command, setup, (*files, *inherit), runtime_folder() / f"{kind}.log")
+        self._child = Child(command, setup, (*files, *inherit), log_folder() / f"{kind}.log")
         self.pid = self._child.pid
         self.readers: int | None = None
         self._opened = False

@@ -1,0 +1,252 @@
+"""What goes wrong beside a running camera, as `docs/reliability.md` has it: it goes on showing something, and comes back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from f2fcam import publish
+from f2fcam.channel import Child
+from f2fcam.errors import DeviceError, F2FError, ProfileError
+from f2fcam.supervisor import Supervisor
+from tests.test_supervisor import (
+    ENGINE,
+    QUICK,
+    Asker,
+    Watcher,
+    ask,
+    children,
+    new_pictures,
+    options,
+    play,
+    runtime,
+    until_status,
+)
+
+__all__ = ["runtime"]
+
+TIMES = int(os.environ.get("F2FCAM_FAULT_TIMES", "5"))
+"""Of what is repeated; `docs/reliability.md` is of 100 readers and 200 switches."""
+log = logging.getLogger(__name__)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def good_again(watcher: Watcher) -> Iterator[None]:
+    """Yield until there are new pictures; the seconds that took are the value, and in the log."""
+    since = time.monotonic()
+    yield from new_pictures(watcher)
+    log.warning("good pictures again after %.2f s", time.monotonic() - since)
+
+
+def test_engine_out_of_memory(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher, 2)
+        status = yield from until_status(lambda status: status["restarts"] >= 1)
+        assert "MemoryError" in status["reasons"][0]["reason"]
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan, profile="greedy")
+    assert code == 0 and watcher.done
+
+
+def test_webcam_gone_and_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("f2fcam.supervisor.HOLD_S", 0.2)
+    cable = tmp_path / "cable"
+    cable.touch()
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        cable.unlink()
+        while watcher.caption != "RESTARTING":
+            yield
+        status = yield from ask("status")
+        assert "unplugged" in status["reasons"][-1]["reason"]
+        cable.touch()
+        yield from good_again(watcher)
+        assert (yield from ask("status"))["profile"] == "good"
+
+    code, watcher = play(monkeypatch, plan, source=f"plugged:{cable}")
+    assert code == 0 and watcher.done
+
+
+def test_webcam_gone_while_the_camera_sleeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    cable = tmp_path / "cable"
+    cable.touch()
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from until_status(lambda status: status["state"] == "asleep")
+        cable.unlink()
+        for _ in range(3):
+            yield
+        assert (yield from ask("status"))["restarts"] == 0, "nobody looks, nobody minds"
+        watcher.readers = 1
+        yield from until_status(lambda status: status["restarts"] >= 1)
+        cable.touch()
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan, source=f"plugged:{cable}", readers=0, idle_s=0.2)
+    assert code == 0 and watcher.done
+
+
+def test_profile_deleted_while_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """What runs goes on; an engine that has to be started again has nothing to show, and another target mends it."""
+    (tmp_path / "stored").mkdir()
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        (tmp_path / "stored").rmdir()
+        yield from new_pictures(watcher, 10)
+        os.kill((yield from ask("status"))["engine_pid"], signal.SIGKILL)
+        status = yield from until_status(lambda status: status["restarts"] >= 2)
+        assert "no profile" in status["reasons"][-1]["reason"]
+        asker = Asker("switch", profile="unknown")
+        while asker.pending:
+            yield
+        assert isinstance(asker.error, ProfileError)
+        yield from ask("switch", profile="good")
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan, profile="stored", profiles=tmp_path)
+    assert code == 0 and watcher.done
+
+
+def test_many_switches_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        watcher.deadline += 3.0 * TIMES
+        yield from new_pictures(watcher)
+        yield from ask("switch", profile="target-0")
+        before = descriptors()
+        for number in range(TIMES):
+            asker = Asker("switch", profile=f"target-{number % 2}")
+            while asker.pending:
+                assert watcher.caption is None, "the last picture stays"
+                yield
+            assert asker.error is None
+        assert descriptors() <= before + 1 and len(children()) == 1
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done and children() == []
+
+
+def test_second_switch_is_refused_while_one_is_under_way(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        first = Asker("switch", profile="other")
+        yield from until_status(lambda status: status["profile"] == "other")
+        second = Asker("switch", profile="third")
+        while first.pending or second.pending:
+            yield
+        assert first.error is None and (second.error is None or "under way" in second.error.message)
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+def test_readers_come_and_go(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        watcher.deadline += 3.0 * TIMES
+        before, worst = 0, 0.0
+        for number in range(TIMES):
+            watcher.readers = 0
+            yield from until_status(lambda status: status["state"] == "asleep")
+            before = before or descriptors()
+            watcher.readers, since, still = 1, time.monotonic(), watcher.picture
+            while watcher.picture == still:
+                yield
+            worst = max(worst, time.monotonic() - since)
+        log.warning("longest from a reader's coming to a new picture: %.2f s", worst)
+        status = yield from ask("status")
+        assert status["restarts"] == 0 and descriptors() <= before + 1
+
+    code, watcher = play(monkeypatch, plan, readers=0, idle_s=0.0)
+    assert code == 0 and watcher.done
+
+
+def unplugged(watcher: Watcher) -> Iterator[None]:
+    yield from new_pictures(watcher)
+
+
+def paused(watcher: Watcher) -> Iterator[None]:
+    yield from new_pictures(watcher)
+    yield from ask("pause")
+
+
+def asleep(watcher: Watcher) -> Iterator[None]:
+    yield from new_pictures(watcher)
+    watcher.readers = 0
+    yield from until_status(lambda status: status["state"] == "asleep")
+
+
+def restarting(watcher: Watcher) -> Iterator[None]:
+    yield from new_pictures(watcher)
+    os.kill((yield from ask("status"))["engine_pid"], signal.SIGKILL)
+    yield from until_status(lambda status: status["state"] == "restarting")
+
+
+def switching(watcher: Watcher) -> Iterator[None]:
+    yield from new_pictures(watcher)
+    Asker("switch", profile="other")
+    yield from until_status(lambda status: status["profile"] == "other")
+
+
+def engine_stopped(watcher: Watcher) -> Iterator[None]:
+    """It will not answer `stop`."""
+    yield from new_pictures(watcher)
+    os.kill((yield from ask("status"))["engine_pid"], signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("stage", [paused, asleep, restarting, switching, engine_stopped], ids=lambda f: f.__name__)
+def test_sigterm_ends_every_state_cleanly(
+    monkeypatch: pytest.MonkeyPatch, stage: Callable[[Watcher], Iterator[None]], runtime: Path
+):
+    code, watcher = play(monkeypatch, stage, readers=1, idle_s=0.0, limits=QUICK)
+    assert code == 0 and watcher.done and watcher.closed
+    assert not (runtime / "control.sock").exists() and children() == []
+
+
+def test_sigterm_while_the_device_is_away(monkeypatch: pytest.MonkeyPatch, runtime: Path):
+    watcher = Watcher(unplugged)
+
+    class Away:
+        device, size, keeps_time, readers = "plan", watcher.size, False, None
+
+        def send(self, i420, timestamp_ns: int) -> None:
+            watcher.send(i420, timestamp_ns)
+            if watcher.done:
+                raise DeviceError("Unplugged.", hint="Plug in.")
+
+        def close(self) -> None:
+            watcher.close()
+
+    monkeypatch.setitem(publish.OPENERS, "plan", lambda where, size, fps: Away())
+    assert Supervisor(options(), engine=ENGINE).run() == 0
+    assert not (runtime / "control.sock").exists() and children() == []
+
+
+def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path):
+    """A full or read-only disk; a folder that is not there stands for it."""
+    child = Child(["true"], {}, (), tmp_path / "nowhere" / "engine.log")
+    assert child.wait(20.0) and child.succeeded()
+    child.close()
+
+
+def test_camera_that_starts_while_one_runs_is_refused(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        for _ in range(TIMES):
+            with pytest.raises(F2FError, match="running already"):
+                Supervisor(options(sink="null"), engine=ENGINE).run()
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
