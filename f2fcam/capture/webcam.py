@@ -46,9 +46,7 @@ class Webcam:
             hint = "Try another cable or USB port."
             raise DeviceError(f"The webcam {self.info.name} sends broken pictures.", hint=hint)
         raw = self._camera.read()
-        return Undeveloped(
-            bgr.shape[1::-1], next(self._number), raw.timestamp_ns, lambda out: self._develop(raw.data, out)
-        )
+        return Undeveloped(self.size, next(self._number), raw.timestamp_ns, lambda out: self._develop(raw.data, out))
 
     def _develop(self, data: bytes, out: UInt8[np.ndarray, "h w 3"]) -> bool:
         from f2fcam.capture.v4l2_camera import MJPG
@@ -99,7 +97,7 @@ class OpenCvWebcam:
         timestamp_ns = time.monotonic_ns()
         if not good or bgr is None:
             raise DeviceError(f"The {self.info.name} was unplugged.", hint="Plug it in again.")
-        return Undeveloped(self.size, next(self._number), timestamp_ns, lambda out: _rgb_from_bgr(bgr, out))
+        return Undeveloped(bgr.shape[1::-1], next(self._number), timestamp_ns, lambda out: _rgb_from_bgr(bgr, out))
 
     def close(self) -> None:
         self._capture.release()
