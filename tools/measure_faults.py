@@ -23,7 +23,8 @@ from f2fcam.memory import family
 
 LIMIT_S = 120.0
 IDLE_S = 2.0
-TURNS = 3
+CALM_S = 31.0
+"""After so long the wait before the next try is the shortest again."""
 
 
 class Viewer:
@@ -107,19 +108,18 @@ def main() -> int:
             "engine killed": lambda: os.kill(engine_and_tracker()[0], signal.SIGKILL),
             "tracker killed": lambda: os.kill(engine_and_tracker()[1], signal.SIGKILL),
             "engine stopped": lambda: os.kill(engine_and_tracker()[0], signal.SIGSTOP),
-            "paused and resumed": lambda: (request("pause"), request("resume")),
+            "paused and resumed": lambda: (request("pause"), time.sleep(2), request("resume")),
             "switched": lambda: request("switch", profile="alice"),
         }
         for name, harm in harms.items():
-            for _ in range(TURNS):
-                viewer.longest_gap_s, since = 0.0, time.monotonic()
-                harm()
-                time.sleep(0.5)
-                good = viewer.good_since(since + 0.5) - since
-                print(f"{name}: good again after {good:.2f} s, no picture for {viewer.longest_gap_s:.2f} s at most")
-                time.sleep(2)
+            viewer.longest_gap_s, since = 0.0, time.monotonic()
+            harm()
+            time.sleep(0.5)
+            good = viewer.good_since(since + 0.5) - since
+            print(f"{name}: good again after {good:.2f} s, no picture for {viewer.longest_gap_s:.2f} s at most")
+            time.sleep(CALM_S)
         viewer.close()
-        for _ in range(TURNS):
+        for _ in range(2):
             until_asleep()
             print(f"asleep: {processor_share(30.0):.2f} % of a core")
             since = time.monotonic()
