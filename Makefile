@@ -48,7 +48,8 @@ bench: $(STAMP)
 	$(BIN)/f2fcam warmup
 	$(BIN)/f2fcam bench --docs docs $(BENCH_ARGS)
 
-# Real browsers play the camera in a session of their own; pictures and numbers go to build/e2e. About two minutes.
+# Real browsers play the camera in a session of their own, and v4l2loopback is used in an emulated machine; results go to
+# build/e2e. Two minutes, and some four for the machine.
 e2e: $(STAMP)
 	bash tools/e2e_setup.sh
 	$(BIN)/f2fcam warmup

@@ -11,10 +11,12 @@ import ctypes
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from f2fcam.errors import DeviceError
+from f2fcam.publish.watchers import Watchers
 
 LABEL = "F2F Camera"
 DEVICES = Path("/sys/class/video4linux")
@@ -126,11 +128,11 @@ class V4l2Sink:
     """
 
     keeps_time = False
-    readers: int | None = None
 
     def __init__(self, path: str, size: tuple[int, int], fps: float, kernel: Kernel | None = None) -> None:
         self._kernel = kernel or Kernel()
         self.path = path
+        self._watchers = Watchers(path)
         self._descriptor = self._open_output(path)
         try:
             name, got = self._negotiate(size, fps)
@@ -140,6 +142,11 @@ class V4l2Sink:
         self.device = f"{name} ({path})"
         self.size = (got.width, got.height)
         self.pixel_format = got.pixelformat
+
+    @property
+    def readers(self) -> int | None:
+        """How many programs have the device open; None where it is not v4l2loopback's."""
+        return self._watchers.count(time.monotonic())
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
         """Write one picture, in the driver's format."""

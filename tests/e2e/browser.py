@@ -1,11 +1,9 @@
-"""A browser without a window that opens `page.html`, and what the page reports. No browser driver: the page does it all."""
+"""A browser without a window that opens `page.html`. No browser driver: the page does it all. Standard library only."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.server
-import io
 import json
 import os
 import shutil
@@ -17,20 +15,16 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import av
-import numpy as np
-
-from tests.pipewire_session import Session
+from typing import Any, Protocol
 
 PAGE = Path(__file__).with_name("page.html")
 CHROMIUM = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --use-fake-ui-for-media-stream --autoplay-policy=no-user-gesture-required --enable-logging=stderr "
-    "--enable-features=WebRtcPipeWireCamera"
+    "--disable-sync --use-fake-ui-for-media-stream --autoplay-policy=no-user-gesture-required --enable-logging=stderr"
 ).split()
-"""The last one is what a user needs (docs/camera.md); `no-sandbox` since tests may run as root."""
+"""`no-sandbox` since tests may run as root."""
+PIPEWIRE = "WebRtcPipeWireCamera"
+"""What a user has to enable for it (docs/camera.md)."""
 FIREFOX = {
     "media.webrtc.camera.allow-pipewire": True,
     "media.navigator.permission.disabled": True,
@@ -47,7 +41,13 @@ FIREFOX = {
 
 def chromium(url: str, profile: Path) -> list[str]:
     """The command line."""
-    return ["chromium", *CHROMIUM, f"--user-data-dir={profile}", url]
+    return ["chromium", *CHROMIUM, f"--enable-features={PIPEWIRE}", f"--user-data-dir={profile}", url]
+
+
+def headless_shell(url: str, profile: Path) -> list[str]:
+    """The command line of Chromium's small sister for devices in /dev, on a machine without a desktop."""
+    small = ("--no-zygote", "--disable-dev-shm-usage", f"--disable-features={PIPEWIRE}")
+    return ["chromium-headless-shell", *CHROMIUM, *small, f"--user-data-dir={profile}", url]
 
 
 def firefox(url: str, profile: Path) -> list[str]:
@@ -66,56 +66,6 @@ def missing_browser(name: str) -> bool:
     return shutil.which(name) is None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What one video element of the page has shown.
-
-    Attributes:
-        shown: pictures.
-        distinct: pictures with a time code that differs from the one before.
-        fps: of the distinct ones, from the first to the last.
-        ages_ms: how old each distinct one was when it was shown, in order.
-        unread: share of the pictures whose time code could not be read.
-        rgb: the last picture.
-    """
-
-    shown: int
-    distinct: int
-    fps: float
-    ages_ms: list[int]
-    unread: float
-    rgb: np.ndarray
-    png: bytes
-
-    @staticmethod
-    def of(report: dict[str, Any]) -> Seen:
-        """Of the page's `near` or `far`."""
-        samples = report["samples"]
-        changes, last = [], None
-        for sample in samples:
-            if sample["time"] is not None and sample["time"] != last:
-                last = sample["time"]
-                changes.append(sample)
-        span_s = (changes[-1]["at"] - changes[0]["at"]) / 1000 if len(changes) > 1 else 0.0
-        png = base64.b64decode(report["picture"].split(",")[1])
-        return Seen(
-            shown=len(samples),
-            distinct=len({change["time"] for change in changes}),
-            fps=(len(changes) - 1) / span_s if span_s else 0.0,
-            ages_ms=sorted(change["age"] for change in changes),
-            unread=sum(sample["time"] is None for sample in samples) / max(1, len(samples)),
-            rgb=_rgb(png),
-            png=png,
-        )
-
-    @property
-    def summary(self) -> str:
-        """For the log."""
-        age = f"{self.ages_ms[len(self.ages_ms) // 2]} ms" if self.ages_ms else "no time code"
-        height, width = self.rgb.shape[:2]
-        return f"{width}x{height}, {self.fps:.1f} distinct pictures a second, {age} old in the middle"
-
-
 @dataclass
 class Post:
     """Where the page's report arrives."""
@@ -124,13 +74,25 @@ class Post:
     report: dict[str, Any] = field(default_factory=dict)
 
 
+class Place(Protocol):
+    """Where a browser runs (`tests.pipewire_session.Session`)."""
+
+    folder: Path
+    environment: dict[str, str]
+
+
 def visit(
-    session: Session, name: str, wait_s: float, meanwhile: Callable[[], None], **asked: str | int
+    session: Place,
+    browse: Callable[[str, Path], list[str]],
+    wait_s: float,
+    meanwhile: Callable[[], None],
+    **asked: str | int,
 ) -> dict[str, Any]:
-    """Let the browser `name` open the page with the parameters `asked`; its report. `meanwhile` is called every second."""
+    """Let a browser open the page with the parameters `asked`; its report. `meanwhile` is called every second."""
     with served() as (address, post):
         url = f"{address}page.html?{urllib.parse.urlencode(asked)}"
-        command = COMMANDS[name](url, session.folder / f"profile-{name}-{time.monotonic_ns()}")
+        name = browse.__name__
+        command = browse(url, session.folder / f"profile-{name}-{time.monotonic_ns()}")
         with (session.folder / f"{name}.log").open("ab") as log:
             browser = subprocess.Popen(
                 command,
@@ -185,8 +147,3 @@ def served() -> Iterator[tuple[str, Post]]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def _rgb(png: bytes) -> np.ndarray:
-    with av.open(io.BytesIO(png)) as container:
-        return next(container.decode(video=0)).to_ndarray(format="rgb24")

@@ -30,7 +30,8 @@ from f2fcam.errors import F2FError
 from f2fcam.publish.barcode import COLUMNS, ROWS, square_side
 from f2fcam.trust.badge import badge_box
 from f2fcam.trust.verify import LIKENESS, badge_likeness
-from tests.e2e.browser import COMMANDS, Seen, missing_browser, visit
+from tests.e2e.browser import COMMANDS, missing_browser, visit
+from tests.e2e.seen import Seen
 from tests.pipewire_session import PROGRAMS, Session, missing_programs
 from tests.test_supervisor import ENGINE as COUNTER
 
@@ -136,7 +137,7 @@ def test_call_carries_the_camera(camera: Running, browser: str, capsys: pytest.C
         pytest.skip(f"{browser} is not installed; {SETUP}")
     camera.rates.clear()
     asked = {"camera": "F2F Camera", "seconds": SECONDS, "width": SIZE[0], "height": SIZE[1]}
-    report = visit(camera.session, browser, WAIT_S, camera.look, **asked)
+    report = visit(camera.session, COMMANDS[browser], WAIT_S, camera.look, **asked)
     seen = {side: Seen.of(report[side]) for side in ("near", "far") if side in report}
     keep(f"{camera.name}-{browser}", report | {"engine": camera.rates}, seen)
     assert "error" not in report, (report["error"], report["log"])
