@@ -21,7 +21,7 @@ from tests.e2e.seen import Seen
 from tests.e2e.test_browsers import OUT
 
 LIMIT_S = 900.0
-"""On an idle machine it is done in a third of it."""
+"""A machine that others use too may need most of it."""
 KERNELS = {"NUMBA_CACHE_DIR": str(FOLDER / "kernels"), "NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}
 """Compiled here for a plain processor: it would take the emulated one minutes, and it lacks some of this one's instructions."""
 ENVIRONMENT = {
