@@ -1,0 +1,143 @@
+"""Streams of the sound server (PulseAudio, or PipeWire in its place), through the system's `libpulse-simple` by ctypes.
+
+PortAudio gets to the same server by way of ALSA's plug-in, which does not tell how late it is; the server itself does, stream
+by stream, at any time (docs/sound.md has figures).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from f2fcam.audio import RATE
+from f2fcam.errors import DeviceError
+
+PLAYBACK, RECORD = 1, 2
+FLOAT32_LE = 5
+AS_SERVER_LIKES = 0xFFFFFFFF
+BLOCK = RATE // 100
+"""Samples at once: what the server is asked to hand over."""
+PLAYBACK_BLOCKS = 3
+"""Held by the server for us: so long may we be late."""
+
+
+class _Format(ctypes.Structure):
+    _fields_ = (("format", ctypes.c_int), ("rate", ctypes.c_uint32), ("channels", ctypes.c_uint8))
+
+
+class _Buffering(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_uint32) for name in ("most", "target", "before", "least", "fragment"))
+
+
+def server_reason() -> str | None:
+    """Why there is no sound server to talk to; None where one should be. Standard library only."""
+    if os.environ.get("PULSE_SERVER"):
+        return None
+    runtime = os.environ.get("PULSE_RUNTIME_PATH") or os.environ.get("XDG_RUNTIME_DIR", "") + "/pulse"
+    if not (Path(runtime) / "native").exists():
+        return "no PulseAudio or PipeWire sound server runs"
+    return None
+
+
+class _Stream:
+    """One direction of sound, blocking. The server's answers about time are its best estimate, good to a millisecond or so."""
+
+    def __init__(self, direction: int, device: str, name: str, buffering: _Buffering) -> None:
+        self._library = _library()
+        error = ctypes.c_int(0)
+        self._stream = self._library.pa_simple_new(
+            None, b"f2fcam", direction, device.encode(), name.encode(),
+            ctypes.byref(_Format(FLOAT32_LE, RATE, 1)), None, ctypes.byref(buffering), ctypes.byref(error),
+        )  # fmt: skip
+        self._device = device
+        if not self._stream:
+            raise self._failure(error)
+
+    def latency_s(self) -> float:
+        """Recording: how long ago the next sample was captured. Playing: how long until the next one is heard."""
+        error = ctypes.c_int(0)
+        latency = self._library.pa_simple_get_latency(self._stream, ctypes.byref(error))
+        if error.value:
+            raise self._failure(error)
+        return latency / 1e6
+
+    def close(self) -> None:
+        """Leave the server."""
+        if self._stream:
+            self._library.pa_simple_free(self._stream)
+            self._stream = None
+
+    def _failure(self, error: ctypes.c_int) -> DeviceError:
+        words = self._library.pa_strerror(error).decode()
+        return DeviceError(f"The sound device {self._device}: {words}.", hint="Look at `pactl list short`.")
+
+
+class PulseRecorder(_Stream):
+    """Records the source `device`, one channel."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(RECORD, device, "microphone", _buffering(fragment=BLOCK))
+        self._block = np.empty(BLOCK, np.float32)
+
+    def read(self) -> tuple[Float[np.ndarray, " n"], float]:
+        """The next samples, valid until the next call, and the time (monotonic) of the one that follows them."""
+        error = ctypes.c_int(0)
+        where = self._block.ctypes.data_as(ctypes.c_void_p)
+        if self._library.pa_simple_read(self._stream, where, self._block.nbytes, ctypes.byref(error)) < 0:
+            raise self._failure(error)
+        return self._block, time.monotonic() - self.latency_s()
+
+
+class PulsePlayer(_Stream):
+    """Plays into the sink `device`, one channel."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            PLAYBACK, device, "delayed microphone", _buffering(target=PLAYBACK_BLOCKS * BLOCK, least=BLOCK)
+        )
+        self.block = BLOCK
+
+    def heard_s(self) -> float:
+        """When the next sample written will be heard (monotonic)."""
+        return time.monotonic() + self.latency_s()
+
+    def write(self, block: Float[np.ndarray, " n"]) -> None:
+        """Play; waits until there is room."""
+        error = ctypes.c_int(0)
+        data = np.ascontiguousarray(block, np.float32)
+        if self._library.pa_simple_write(self._stream, data.ctypes.data, data.nbytes, ctypes.byref(error)) < 0:
+            raise self._failure(error)
+
+
+def _buffering(**samples: int) -> _Buffering:
+    size = ctypes.sizeof(ctypes.c_float)
+    values = {name: AS_SERVER_LIKES for name, _ in _Buffering._fields_}
+    return _Buffering(**values | {name: count * size for name, count in samples.items()})
+
+
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL("libpulse-simple.so.0")
+    except OSError as error:
+        hint = "sudo apt-get install libpulse0"
+        raise DeviceError("The sound server's library libpulse-simple is missing.", hint=hint) from error
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    library.pa_simple_new.restype = pointer
+    text = ctypes.c_char_p
+    library.pa_simple_new.argtypes = (text, text, number, text, text, pointer, pointer, pointer, pointer)
+    for name in ("pa_simple_read", "pa_simple_write"):
+        getattr(library, name).argtypes = (pointer, pointer, ctypes.c_size_t, pointer)
+    library.pa_simple_get_latency.argtypes = (pointer, pointer)
+    library.pa_simple_get_latency.restype = ctypes.c_uint64
+    library.pa_simple_free.argtypes = (pointer,)
+    library.pa_simple_free.restype = None
+    strerror = ctypes.CDLL("libpulse.so.0").pa_strerror
+    strerror.restype, strerror.argtypes = text, (number,)
+    library.pa_strerror = strerror
+    return library
