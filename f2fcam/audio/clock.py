@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-SETTLED_S = 20.0
-"""Time constant of the filter, once settled: reports jitter by milliseconds, crystals change over minutes."""
+SETTLED_S = 4.0
+"""Time constant of the filter, once settled: a hundred reports a second jitter by a millisecond; servers move their delay within seconds."""
 FIRST_S = 0.5
 CLIPPED_S = 0.003
 """A report farther off than this is a late wake-up: it counts as this far off."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from jaxtyping import Float
 from f2fcam.audio.clock import SampleClock
 from f2fcam.audio.gate import FADE_S, Fader, Gate
 from f2fcam.audio.resampling import HALF, interpolated
+
+Push = Callable[[Float[np.ndarray, " n"], float], None]
+Pull = Callable[[int, float], Float[np.ndarray, " n"]]
 
 HELD_S = 4.0
 MOST_DELAY_S = 3.0
@@ -71,7 +75,7 @@ class DelayLine:
         self._target_s = self._followed_s = self._delay_s = math.nan
         self._floor_s = 0.0
         self._needed: deque[float] = deque(maxlen=REMEMBERED)
-        self._late = 0
+        self._late = self._blocks = 0
         self._starved = False
         self._gate, self._voice = Gate(rate, gate_db), True
         self._fader, self._rescue = Fader(rate, fade_s=0.02), Fader(rate)
@@ -123,7 +127,8 @@ class DelayLine:
         share = 1 - math.exp(-count / self._rate / FOLLOWED_S)
         self._followed_s += share * (self._target_s - self._followed_s)
         self._needed.append(heard_s - self._captured.time_of(self._newest - count))
-        if self._given // count % 16 == 1 or len(self._needed) < 16:
+        self._blocks += 1
+        if self._blocks % 16 == 1 or self._blocks < 16:
             self._floor_s = float(np.quantile(self._needed, IN_TIME)) + SPARE_S
         return max(self._followed_s, self._floor_s)
 

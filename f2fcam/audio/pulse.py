@@ -6,25 +6,33 @@ by stream, at any time (docs/sound.md has figures).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import ctypes.util
-import os
+import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from f2fcam.audio import RATE
-from f2fcam.errors import DeviceError
+from f2fcam.audio import MICROPHONE, RATE
+from f2fcam.audio.delay_line import Pull, Push
+from f2fcam.audio.virtual_microphone import SINK, chosen_microphone, make_virtual_microphone
+from f2fcam.errors import DeviceError, F2FError
 
 PLAYBACK, RECORD = 1, 2
 FLOAT32_LE = 5
 AS_SERVER_LIKES = 0xFFFFFFFF
+CLOSE_TIMEOUT_S = 1.0
 BLOCK = RATE // 100
 """Samples at once: what the server is asked to hand over."""
 PLAYBACK_BLOCKS = 3
 """Held by the server for us: so long may we be late."""
+FIRST_BLOCKS = 50
+"""Until the server knows how late a stream is, at most."""
+AT_ONCE = 0
+"""Play without waiting for a full buffer: a stream that came late once would wait again, and be later ever after."""
 
 
 class _Format(ctypes.Structure):
@@ -33,16 +41,6 @@ class _Format(ctypes.Structure):
 
 class _Buffering(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_uint32) for name in ("most", "target", "before", "least", "fragment"))
-
-
-def server_reason() -> str | None:
-    """Why there is no sound server to talk to; None where one should be. Standard library only."""
-    if os.environ.get("PULSE_SERVER"):
-        return None
-    runtime = os.environ.get("PULSE_RUNTIME_PATH") or os.environ.get("XDG_RUNTIME_DIR", "") + "/pulse"
-    if not (Path(runtime) / "native").exists():
-        return "no PulseAudio or PipeWire sound server runs"
-    return None
 
 
 class _Stream:
@@ -88,8 +86,7 @@ class PulseRecorder(_Stream):
     def read(self) -> tuple[Float[np.ndarray, " n"], float]:
         """The next samples, valid until the next call, and the time (monotonic) of the one that follows them."""
         error = ctypes.c_int(0)
-        where = self._block.ctypes.data_as(ctypes.c_void_p)
-        if self._library.pa_simple_read(self._stream, where, self._block.nbytes, ctypes.byref(error)) < 0:
+        if self._library.pa_simple_read(self._stream, self._block.ctypes.data, self._block.nbytes, ctypes.byref(error)) < 0:
             raise self._failure(error)
         return self._block, time.monotonic() - self.latency_s()
 
@@ -98,10 +95,8 @@ class PulsePlayer(_Stream):
     """Plays into the sink `device`, one channel."""
 
     def __init__(self, device: str) -> None:
-        super().__init__(
-            PLAYBACK, device, "delayed microphone", _buffering(target=PLAYBACK_BLOCKS * BLOCK, least=BLOCK)
-        )
-        self.block = BLOCK
+        held = _buffering(target=PLAYBACK_BLOCKS * BLOCK, before=AT_ONCE, least=BLOCK)
+        super().__init__(PLAYBACK, device, "delayed microphone", held)
 
     def heard_s(self) -> float:
         """When the next sample written will be heard (monotonic)."""
@@ -113,6 +108,59 @@ class PulsePlayer(_Stream):
         data = np.ascontiguousarray(block, np.float32)
         if self._library.pa_simple_write(self._stream, data.ctypes.data, data.nbytes, ctypes.byref(error)) < 0:
             raise self._failure(error)
+
+
+class PulseDevices:
+    """The microphone `microphone` and "F2F Microphone", each served by a thread.
+
+    Attributes:
+        blocks: captured and played so far.
+        failure: why a thread has ended.
+    """
+
+    def __init__(self, microphone: str) -> None:
+        make_virtual_microphone()
+        self.microphone = chosen_microphone(microphone)
+        self.output = MICROPHONE
+        self.blocks = [0, 0]
+        self.xruns = 0
+        self.failure: F2FError | None = None
+        self._stopped = False
+        self._threads: list[threading.Thread] = []
+
+    def start(self, push: Push, pull: Pull) -> None:
+        """Let sound flow."""
+        for serve, line in ((self._record, push), (self._play, pull)):
+            self._threads.append(threading.Thread(target=self._guarded, args=(serve, line), daemon=True))
+            self._threads[-1].start()
+
+    def close(self) -> None:
+        """Stop; a thread that hangs in the server is left behind."""
+        self._stopped = True
+        for thread in self._threads:
+            thread.join(CLOSE_TIMEOUT_S)
+
+    def _guarded(self, serve: Callable[[Any], None], line: Any) -> None:
+        try:
+            serve(line)
+        except F2FError as error:
+            self.failure = error
+
+    def _record(self, push: Push) -> None:
+        with contextlib.closing(PulseRecorder(self.microphone)) as recorder:
+            while not self._stopped:
+                block, captured_s = recorder.read()
+                self.blocks[0] += 1
+                if self.blocks[0] > FIRST_BLOCKS:
+                    push(block, captured_s)
+
+    def _play(self, pull: Pull) -> None:
+        silence = np.zeros(BLOCK, np.float32)
+        with contextlib.closing(PulsePlayer(SINK)) as player:
+            while not self._stopped:
+                known = self.blocks[1] > FIRST_BLOCKS
+                player.write(pull(BLOCK, player.heard_s()) if known else silence)
+                self.blocks[1] += 1
 
 
 def _buffering(**samples: int) -> _Buffering:

@@ -22,22 +22,23 @@ def interpolated(
 
     Reads `HALF` samples before and after each position.
     """
-    table = _kernels()
+    table, steps = _kernels()
     whole = np.floor(positions)
     phase = (positions - whole) * PHASES
     row = phase.astype(np.int64)
-    share = (phase - row).astype(np.float32)[:, None]
-    taps = (whole.astype(np.int64)[:, None] + np.arange(1 - HALF, HALF + 1)) % len(ring)
-    around = ring[taps]
-    low = np.einsum("nt,nt->n", around, table[row])
-    high = np.einsum("nt,nt->n", around, table[row + 1])
-    return low + share[:, 0] * (high - low)
+    place = whole.astype(np.int64) + (1 - HALF)
+    first = int(place.min())
+    around = np.take(ring, np.arange(first, int(place.max()) + 2 * HALF), mode="wrap")
+    taps = np.lib.stride_tricks.sliding_window_view(around, 2 * HALF)[place - first]
+    share = (phase - row).astype(np.float32)
+    return np.einsum("nt,nt->n", taps, table[row]) + share * np.einsum("nt,nt->n", taps, steps[row])
 
 
 @lru_cache(maxsize=1)
-def _kernels() -> Float[np.ndarray, "phases+1 taps"]:
-    """One kernel per phase, each of sum one, float32."""
+def _kernels() -> tuple[Float[np.ndarray, "phases taps"], Float[np.ndarray, "phases taps"]]:
+    """One kernel per phase, each of sum one, and what leads to the next; float32."""
     offsets = np.arange(1 - HALF, HALF + 1)[None, :] - np.arange(PHASES + 1)[:, None] / PHASES
     window = np.i0(KAISER * np.sqrt(np.clip(1 - (offsets / HALF) ** 2, 0, None))) / np.i0(KAISER)
     kernels = CUTOFF * np.sinc(CUTOFF * offsets) * window
-    return (kernels / kernels.sum(axis=1, keepdims=True)).astype(np.float32)
+    kernels /= kernels.sum(axis=1, keepdims=True)
+    return kernels[:-1].astype(np.float32), np.diff(kernels, axis=0).astype(np.float32)

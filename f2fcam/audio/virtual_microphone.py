@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 from f2fcam.audio import MICROPHONE, RATE
 from f2fcam.errors import DeviceError
@@ -16,6 +17,16 @@ from f2fcam.errors import DeviceError
 SINK = "f2f_sink"
 SOURCE = "f2f_microphone"
 TIMEOUT_S = 5.0
+
+
+def server_reason() -> str | None:
+    """Why there is no sound server to talk to; None where one should be."""
+    if os.environ.get("PULSE_SERVER"):
+        return None
+    runtime = os.environ.get("PULSE_RUNTIME_PATH") or os.environ.get("XDG_RUNTIME_DIR", "") + "/pulse"
+    if not (Path(runtime) / "native").exists():
+        return "no PulseAudio or PipeWire sound server runs"
+    return None
 
 
 def make_virtual_microphone() -> None:
