@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 
-SETTLED_S = 4.0
-"""Time constant of the filter, once settled: a hundred reports a second jitter by a millisecond; servers move their delay within seconds."""
+SETTLED_S = 15.0
+"""Time constant of the filter, once settled. PipeWire's reports of a playing stream wander by 4 ms within seconds while the
+sound itself does not (docs/sound.md); a crystal changes over minutes."""
 FIRST_S = 0.5
 CLIPPED_S = 0.003
 """A report farther off than this is a late wake-up: it counts as this far off."""
+MOVED_S = 0.008
+MOVED_REPORTS = 50
+"""So many reports in a row with a median farther off than `MOVED_S`: the device's own delay has changed."""
 LOST_S = 0.03
-LOST_REPORTS = 8
-"""So many reports in a row, all farther off than `LOST_S` on the same side: samples were lost, and the count starts anew."""
+"""So far: samples were lost."""
 MOST_DRIFT = 2e-3
 """Of a rate from what it says; real devices stay within a tenth of it."""
 
@@ -25,43 +29,39 @@ class SampleClock:
 
     Attributes:
         period_s: between two samples, as measured.
-        restarts: how often the count had to start anew.
+        losses: how often samples were lost.
     """
 
     rate: float
     period_s: float = 0.0
-    restarts: int = 0
+    losses: int = 0
     _count: float = 0.0
     _time_s: float = 0.0
     _began_s: float = math.nan
-    _lost: int = 0
+    _errors: list[float] = field(default_factory=list)
 
     def update(self, count: int, time_s: float) -> None:
         """Take one report; counts grow."""
-        if math.isnan(self._began_s):
-            self._begin(count, time_s)
+        if not self.known:
+            self._count, self._time_s, self._began_s, self.period_s = count, time_s, time_s, 1 / self.rate
             return
         step = count - self._count
         if step <= 0:
             return
         predicted = self._time_s + step * self.period_s
         error = time_s - predicted
-        same_side = self._lost == 0 or (self._lost > 0) == (error > 0)
-        self._lost = (self._lost + (1 if error > 0 else -1)) if abs(error) > LOST_S and same_side else 0
-        if abs(self._lost) >= LOST_REPORTS:
-            self.restarts += 1
-            self._begin(count, time_s)
-            return
         elapsed_s = max(predicted - self._began_s, 0.0)
-        settling = elapsed_s < 1.0
-        if not settling:
-            error = min(max(error, -CLIPPED_S), CLIPPED_S)
-        omega = step * self.period_s / min(SETTLED_S, FIRST_S + elapsed_s / 2)
-        omega = min(omega, 0.5)
-        self._time_s, self._count = predicted + math.sqrt(2) * omega * error, count
-        nominal = 1 / self.rate
-        period = self.period_s + (0.0 if settling else omega * omega * error / step)
-        self.period_s = min(max(period, nominal * (1 - MOST_DRIFT)), nominal * (1 + MOST_DRIFT))
+        omega = min(step * self.period_s / min(SETTLED_S, FIRST_S + elapsed_s / 2), 0.5)
+        self._count = count
+        self._time_s = predicted + math.sqrt(2) * omega * min(max(error, -CLIPPED_S), CLIPPED_S)
+        self._bend(omega * omega * min(max(error, -CLIPPED_S), CLIPPED_S) / step)
+        self._errors.append(error)
+        if len(self._errors) == MOVED_REPORTS:
+            moved = median(self._errors)
+            self._errors.clear()
+            if abs(moved) > MOVED_S:
+                self._time_s += moved
+                self.losses += abs(moved) > LOST_S
 
     def time_of(self, count: float) -> float:
         """When sample number `count` is."""
@@ -76,6 +76,6 @@ class SampleClock:
         """There has been a report."""
         return not math.isnan(self._began_s)
 
-    def _begin(self, count: int, time_s: float) -> None:
-        self._count, self._time_s, self._began_s, self._lost = count, time_s, time_s, 0
-        self.period_s = self.period_s or 1 / self.rate
+    def _bend(self, change_s: float) -> None:
+        nominal = 1 / self.rate
+        self.period_s = min(max(self.period_s + change_s, nominal * (1 - MOST_DRIFT)), nominal * (1 + MOST_DRIFT))

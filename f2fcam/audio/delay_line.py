@@ -84,7 +84,7 @@ class DelayLine:
     @property
     def state(self) -> SoundState:
         """For a report."""
-        lost = self._captured.restarts + self._played.restarts
+        lost = self._captured.losses + self._played.losses
         return SoundState(self._delay_s, self._target_s, self._floor_s, self._late + lost, not self._voice)
 
     def aim(self, delay_s: float) -> None:

@@ -67,13 +67,14 @@ class PortAudioDevices:
         failure: why a stream has ended.
     """
 
-    def __init__(self, microphone: str, output: str | None = None) -> None:
+    def __init__(self, microphone: str, output: str | int | None = None) -> None:
         sounddevice = _sounddevice()
         devices, apis = sounddevice.query_devices(), sounddevice.query_hostapis()
+        self._player: str | int
         if output is None:
             self._player, self.output = find_cable(devices, apis)
         else:
-            self._player, self.output = output, output
+            self._player, self.output = output, str(output)
         self._recorder = find_microphone(devices, apis, microphone, sounddevice.default.device[0])
         self.microphone = str(devices[self._recorder]["name"])
         self.blocks = [0, 0]

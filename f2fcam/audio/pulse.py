@@ -27,10 +27,14 @@ AS_SERVER_LIKES = 0xFFFFFFFF
 CLOSE_TIMEOUT_S = 1.0
 BLOCK = RATE // 100
 """Samples at once: what the server is asked to hand over."""
-PLAYBACK_BLOCKS = 3
+LEAST_HELD_S, MOST_HELD_S = 0.02, 0.06
 """Held by the server for us: so long may we be late."""
+DEVICES_S = 0.045
+"""What capture, both devices and our blocks take beside (measured: 25 to 45 ms)."""
 FIRST_BLOCKS = 50
 """Until the server knows how late a stream is, at most."""
+PROMPT_S, TRIES = 0.0005, 3
+"""An answer that took longer says what was true at an unknown time."""
 AT_ONCE = 0
 """Play without waiting for a full buffer: a stream that came late once would wait again, and be later ever after."""
 
@@ -57,13 +61,18 @@ class _Stream:
         if not self._stream:
             raise self._failure(error)
 
-    def latency_s(self) -> float:
-        """Recording: how long ago the next sample was captured. Playing: how long until the next one is heard."""
+    def latency(self) -> tuple[float, float]:
+        """A time (monotonic), and how long before it the next sample was captured, or after it is heard, in seconds."""
         error = ctypes.c_int(0)
-        latency = self._library.pa_simple_get_latency(self._stream, ctypes.byref(error))
-        if error.value:
-            raise self._failure(error)
-        return latency / 1e6
+        for _ in range(TRIES):
+            asked_s = time.monotonic()
+            latency = self._library.pa_simple_get_latency(self._stream, ctypes.byref(error))
+            now_s = time.monotonic()
+            if error.value:
+                raise self._failure(error)
+            if now_s - asked_s < PROMPT_S:
+                break
+        return (asked_s + now_s) / 2, latency / 1e6
 
     def close(self) -> None:
         """Leave the server."""
@@ -88,19 +97,21 @@ class PulseRecorder(_Stream):
         error = ctypes.c_int(0)
         if self._library.pa_simple_read(self._stream, self._block.ctypes.data, self._block.nbytes, ctypes.byref(error)) < 0:
             raise self._failure(error)
-        return self._block, time.monotonic() - self.latency_s()
+        now_s, latency_s = self.latency()
+        return self._block, now_s - latency_s
 
 
 class PulsePlayer(_Stream):
     """Plays into the sink `device`, one channel."""
 
-    def __init__(self, device: str) -> None:
-        held = _buffering(target=PLAYBACK_BLOCKS * BLOCK, before=AT_ONCE, least=BLOCK)
+    def __init__(self, device: str, held_s: float) -> None:
+        held = _buffering(target=round(held_s * RATE), before=AT_ONCE, least=BLOCK)
         super().__init__(PLAYBACK, device, "delayed microphone", held)
 
     def heard_s(self) -> float:
         """When the next sample written will be heard (monotonic)."""
-        return time.monotonic() + self.latency_s()
+        now_s, latency_s = self.latency()
+        return now_s + latency_s
 
     def write(self, block: Float[np.ndarray, " n"]) -> None:
         """Play; waits until there is room."""
@@ -111,14 +122,15 @@ class PulsePlayer(_Stream):
 
 
 class PulseDevices:
-    """The microphone `microphone` and "F2F Microphone", each served by a thread.
+    """The microphone `microphone` and "F2F Microphone", each served by a thread; `delay_s` is what the delay will be about.
 
     Attributes:
         blocks: captured and played so far.
         failure: why a thread has ended.
     """
 
-    def __init__(self, microphone: str) -> None:
+    def __init__(self, microphone: str, delay_s: float) -> None:
+        self._held_s = min(max(delay_s - DEVICES_S, LEAST_HELD_S), MOST_HELD_S)
         make_virtual_microphone()
         self.microphone = chosen_microphone(microphone)
         self.output = MICROPHONE
@@ -156,7 +168,7 @@ class PulseDevices:
 
     def _play(self, pull: Pull) -> None:
         silence = np.zeros(BLOCK, np.float32)
-        with contextlib.closing(PulsePlayer(SINK)) as player:
+        with contextlib.closing(PulsePlayer(SINK, self._held_s)) as player:
             while not self._stopped:
                 known = self.blocks[1] > FIRST_BLOCKS
                 player.write(pull(BLOCK, player.heard_s()) if known else silence)

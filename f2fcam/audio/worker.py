@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import os
 import select
 import signal
 import sys
@@ -23,6 +25,8 @@ from f2fcam.errors import DeviceError, F2FError
 
 log = logging.getLogger(__name__)
 
+NICENESS = -10
+"""Where the system lets us: a block of sound is due every 10 ms, whatever the engine is at."""
 REPORT_S = 0.5
 HUNG_S = 5.0
 """A device that moves no sound for so long is opened again."""
@@ -98,13 +102,13 @@ def main() -> int:
     """Serve until the parent says `close` or is gone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent decides
+    with contextlib.suppress(PermissionError, AttributeError):
+        os.nice(NICENESS)
     channel, setup = from_parent()
     try:
-        devices = open_devices(setup["microphone"])
-        try:
-            _serve(channel, Sound(devices, setup["gate_db"]), setup)
-        finally:
-            devices.close()
+        setup |= _first_latency(channel, setup)
+        if not channel.ended:
+            _run(channel, setup)
         if sys.platform == "linux":
             remove_virtual_microphone()  # after an error it stays: who listens to it hears on
     except F2FError as error:
@@ -114,12 +118,32 @@ def main() -> int:
     return 0
 
 
-def open_devices(microphone: str) -> Devices:
+def _first_latency(channel: Channel, setup: Message) -> Message:
+    """Wait until the camera knows how late the picture is."""
+    told: Message = {}
+    while not channel.ended and (setup | told).get("latency_ms") is None:
+        select.select([channel], [], [])
+        for message in channel.receive():
+            if message.get("command") == "close":
+                channel.ended = True
+            told |= message
+    return told
+
+
+def _run(channel: Channel, setup: Message) -> None:
+    devices = open_devices(setup["microphone"], setup["latency_ms"] / 1e3)
+    try:
+        _serve(channel, Sound(devices, setup["gate_db"]), setup)
+    finally:
+        devices.close()
+
+
+def open_devices(microphone: str, delay_s: float) -> Devices:
     """The sound server's where there is one, else what PortAudio finds."""
     if sys.platform == "linux" and server_reason() is None:
         from f2fcam.audio.pulse import PulseDevices
 
-        return PulseDevices(microphone)
+        return PulseDevices(microphone, delay_s)
     from f2fcam.audio.portaudio import PortAudioDevices
 
     return PortAudioDevices(microphone)
