@@ -17,6 +17,7 @@ from jaxtyping import Float
 from f2fcam.audio.clock import SampleClock
 from f2fcam.audio.gate import FADE_S, Fader, Gate
 from f2fcam.audio.resampling import HALF, interpolated
+from f2fcam.metrics import percentile
 
 Push = Callable[[Float[np.ndarray, " n"], float], None]
 Pull = Callable[[int, float], Float[np.ndarray, " n"]]
@@ -129,7 +130,7 @@ class DelayLine:
         self._needed.append(heard_s - self._captured.time_of(self._newest - count))
         self._blocks += 1
         if self._blocks % 16 == 1 or self._blocks < 16:
-            self._floor_s = float(np.quantile(self._needed, IN_TIME)) + SPARE_S
+            self._floor_s = percentile(list(self._needed), IN_TIME) + SPARE_S
         return max(self._followed_s, self._floor_s)
 
     @property

@@ -25,6 +25,8 @@ class Fader:
 
     def gains(self, count: int, *, is_open: bool) -> Float[np.ndarray, " count"]:
         """The gain of the next `count` samples (float32), on the way to open or silent."""
+        if self.phase == is_open:
+            return np.full(count, self.phase, np.float32)
         step = (1 if is_open else -1) / (self.fade_s * self.rate)
         phases = np.clip(self.phase + step * np.arange(1, count + 1), 0.0, 1.0)
         if count:
