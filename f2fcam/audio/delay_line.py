@@ -161,7 +161,9 @@ class DelayLine:
         if not short:
             return interpolated(self._ring, positions) * self._rescue.gains(len(positions), is_open=True)
         there = int(np.argmax(missing))
-        mirrored = np.where(missing, np.maximum(2 * self._newest - positions, self._newest - 2 * FADE_S * self._rate), positions)
+        mirrored = np.where(
+            missing, np.maximum(2 * self._newest - positions, self._newest - 2 * FADE_S * self._rate), positions
+        )
         gains = np.concatenate(
             [self._rescue.gains(there, is_open=True), self._rescue.gains(len(positions) - there, is_open=False)]
         )

@@ -26,7 +26,9 @@ def find_cable(devices: Sequence[dict[str, Any]], apis: Sequence[dict[str, Any]]
     """Index of the virtual cable's output, and the microphone's name for other programs; as sounddevice lists them."""
     for known, shown in CABLES.items():
         found = [
-            number for number, one in enumerate(devices) if known in one["name"].casefold() and one["max_output_channels"]
+            number
+            for number, one in enumerate(devices)
+            if known in one["name"].casefold() and one["max_output_channels"]
         ]
         if found:
             return min(found, key=lambda number: _preference(devices[number], apis)), shown
@@ -36,7 +38,9 @@ def find_cable(devices: Sequence[dict[str, Any]], apis: Sequence[dict[str, Any]]
     )
 
 
-def find_microphone(devices: Sequence[dict[str, Any]], apis: Sequence[dict[str, Any]], wanted: str, default: int) -> int:
+def find_microphone(
+    devices: Sequence[dict[str, Any]], apis: Sequence[dict[str, Any]], wanted: str, default: int
+) -> int:
     """Index of the real microphone: `auto` is the system's default, else a part of the name. Never a cable's far end."""
     real = [
         number for number, one in enumerate(devices)
@@ -108,7 +112,9 @@ class PortAudioDevices:
                 stream.start()
         except sounddevice.PortAudioError as error:
             self.close()
-            raise DeviceError(f"The sound does not start: {error}.", hint="Is another program using the microphone?") from error
+            raise DeviceError(
+                f"The sound does not start: {error}.", hint="Is another program using the microphone?"
+            ) from error
 
     def close(self) -> None:
         """Stop."""

@@ -39,12 +39,15 @@ AT_ONCE = 0
 """Play without waiting for a full buffer: a stream that came late once would wait again, and be later ever after."""
 
 
+BUFFERING = ("most", "target", "before", "least", "fragment")
+
+
 class _Format(ctypes.Structure):
     _fields_ = (("format", ctypes.c_int), ("rate", ctypes.c_uint32), ("channels", ctypes.c_uint8))
 
 
 class _Buffering(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint32) for name in ("most", "target", "before", "least", "fragment"))
+    _fields_ = tuple((name, ctypes.c_uint32) for name in BUFFERING)
 
 
 class _Stream:
@@ -64,6 +67,7 @@ class _Stream:
     def latency(self) -> tuple[float, float]:
         """A time (monotonic), and how long before it the next sample was captured, or after it is heard, in seconds."""
         error = ctypes.c_int(0)
+        asked_s = now_s = latency = 0.0
         for _ in range(TRIES):
             asked_s = time.monotonic()
             latency = self._library.pa_simple_get_latency(self._stream, ctypes.byref(error))
@@ -95,7 +99,10 @@ class PulseRecorder(_Stream):
     def read(self) -> tuple[Float[np.ndarray, " n"], float]:
         """The next samples, valid until the next call, and the time (monotonic) of the one that follows them."""
         error = ctypes.c_int(0)
-        if self._library.pa_simple_read(self._stream, self._block.ctypes.data, self._block.nbytes, ctypes.byref(error)) < 0:
+        if (
+            self._library.pa_simple_read(self._stream, self._block.ctypes.data, self._block.nbytes, ctypes.byref(error))
+            < 0
+        ):
             raise self._failure(error)
         now_s, latency_s = self.latency()
         return self._block, now_s - latency_s
@@ -177,7 +184,7 @@ class PulseDevices:
 
 def _buffering(**samples: int) -> _Buffering:
     size = ctypes.sizeof(ctypes.c_float)
-    values = {name: AS_SERVER_LIKES for name, _ in _Buffering._fields_}
+    values = dict.fromkeys(BUFFERING, AS_SERVER_LIKES)
     return _Buffering(**values | {name: count * size for name, count in samples.items()})
 
 

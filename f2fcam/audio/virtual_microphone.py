@@ -32,11 +32,15 @@ def server_reason() -> str | None:
 def make_virtual_microphone() -> None:
     """Make it, if it is not there; halves of one are exchanged."""
     names = [line[1] for line in _listed("modules") if len(line) > 1]
-    if len(_module_numbers()) == 2 and all(any(kind in name for name in names) for kind in ("null-sink", "remap-source")):
+    if len(_module_numbers()) == 2 and all(
+        any(kind in name for name in names) for kind in ("null-sink", "remap-source")
+    ):
         return
     remove_virtual_microphone()
     sink = f"sink_properties='device.description=\"{MICROPHONE} (input)\"'"
-    _pactl("load-module", "module-null-sink", f"sink_name={SINK}", f"rate={RATE}", "channels=1", "channel_map=mono", sink)
+    _pactl(
+        "load-module", "module-null-sink", f"sink_name={SINK}", f"rate={RATE}", "channels=1", "channel_map=mono", sink
+    )
     source = f"source_properties='device.description=\"{MICROPHONE}\"'"
     _pactl(
         "load-module", "module-remap-source", f"master={SINK}.monitor", f"source_name={SOURCE}", "channels=1",
@@ -102,10 +106,18 @@ def _pactl(*arguments: str) -> str:
         raise DeviceError("The program pactl is missing.", hint="sudo apt-get install pulseaudio-utils")
     try:
         done = subprocess.run(
-            [program, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, env=os.environ | {"LC_ALL": "C.UTF-8"}
+            [program, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env=os.environ | {"LC_ALL": "C.UTF-8"},
         )
     except subprocess.TimeoutExpired as error:
-        raise DeviceError("The sound server does not answer.", hint="Restart it: systemctl --user restart pipewire-pulse") from error
+        raise DeviceError(
+            "The sound server does not answer.", hint="Restart it: systemctl --user restart pipewire-pulse"
+        ) from error
     if done.returncode:
-        raise DeviceError(f"pactl {arguments[0]}: {done.stderr.strip()}.", hint="Does a sound server run? See `pactl info`.")
+        raise DeviceError(
+            f"pactl {arguments[0]}: {done.stderr.strip()}.", hint="Does a sound server run? See `pactl info`."
+        )
     return done.stdout
