@@ -5,6 +5,7 @@ set -euo pipefail
 packages=(
     dbus dbus-bin pipewire pipewire-bin wireplumber xdg-desktop-portal python3-gi
     gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base chromium firefox-esr
+    pipewire-pulse pulseaudio-utils
 )
 command -v apt-get >/dev/null || { echo "This is no Debian: install the like of ${packages[*]}"; exit 0; }
 missing=()
