@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 NICENESS = -10
 """Where the system lets us: a block of sound is due every 10 ms, whatever the engine is at."""
 LATER_S = 0.010
-"""Sound servers leave out 6 ms of what they take, a camera's reader takes a few more (docs/sound.md); early sound disturbs more."""
+"""Sound servers leave out some 6 ms, a camera's reader takes a few more (docs/sound.md); early sound disturbs more."""
 REPORT_S = 0.5
 HUNG_S = 5.0
 """A device that moves no sound for so long is opened again."""
