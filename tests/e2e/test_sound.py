@@ -115,12 +115,13 @@ class Pictures:
 
 
 def bursts(seconds: float) -> np.ndarray:
-    """Noise, each burst another."""
+    """Noise, each burst another; low, so that a delay that changes within a burst is found nevertheless."""
     sound = np.zeros(round(seconds * RATE), np.float32)
     chance = np.random.default_rng(5)
     length = round(BURST_S * RATE)
     for start in range(0, len(sound) - length, round(EVERY_S * RATE)):
-        sound[start : start + length] = 0.1 * chance.standard_normal(length)
+        low = np.convolve(chance.standard_normal(length + 31), np.full(32, 1 / np.sqrt(32)), "valid")
+        sound[start : start + length] = 0.1 * low
     return sound
 
 
