@@ -145,7 +145,12 @@ class Supervisor:
             self._keep_house()
 
     def _timeout_s(self) -> float:
-        times = [self._engine.wait_s(self._now), self._sound.wait_s(self._now), self._remaining_s(), self._notifier.wait_s(self._now)]
+        times = [
+            self._engine.wait_s(self._now),
+            self._sound.wait_s(self._now),
+            self._remaining_s(),
+            self._notifier.wait_s(self._now),
+        ]
         if not self._every_frame:
             times.append(self._pacer.wait_s(self._now, fresh=self._fresh))
         return max(0.0, min(times))
