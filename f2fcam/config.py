@@ -44,6 +44,8 @@ class StartConfig:
         always_on: webcam and engine work even while nobody looks at the camera.
         idle_s: so long after the last reader left they rest.
         metrics_port: where a Prometheus server of this machine finds the camera's numbers; 0: a free port.
+        sound: `auto`, `off`, or the microphone that becomes "F2F Microphone", delayed like the picture.
+        sound_gate: `off`, or the level in dB of full scale under which the microphone is silent, as in `-50`.
         barcode: for tests, put each picture's time of capture into a corner (`publish.barcode`).
     """
 
@@ -58,12 +60,17 @@ class StartConfig:
     always_on: bool = False
     idle_s: float = 10.0
     metrics_port: int | None = None
+    sound: str = "auto"
+    sound_gate: str = "off"
     barcode: bool = False
 
     def __post_init__(self) -> None:
         checked_size(self.size)
         if self.quality not in QUALITIES:
             raise ConfigError(f"There is no quality {self.quality!r}.", hint="Give --quality auto or --quality full.")
+        parse_gate(self.sound_gate)
+        if not self.sound:
+            raise ConfigError("No microphone is named.", hint="Give --sound auto, --sound off or a microphone's name.")
         if not FPS_RANGE[0] <= self.fps <= FPS_RANGE[1]:
             raise ConfigError(f"{self.fps:g} frames a second are out of range.", hint="Give --fps 30, for example.")
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
@@ -90,6 +97,8 @@ class StartDefaults:
     always_on: bool = False
     idle_s: float = 10.0
     metrics: int | None = None
+    sound: str = "auto"
+    sound_gate: str = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,8 @@ def load_config(path: Path | None = None) -> Config:
             quality=start.quality,
             idle_s=start.idle_s,
             metrics_port=start.metrics,
+            sound=start.sound,
+            sound_gate=start.sound_gate,
         )
     except ConfigError as error:
         raise ConfigError(f"{file}: {error.message}", hint=f"Mend or remove {file}.") from error
@@ -190,6 +201,19 @@ def checked_size(size: tuple[int, int]) -> tuple[int, int]:
     if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
         raise ConfigError(f"The size {width}x{height} is out of range.", hint="Give --size 1280x720, for example.")
     return size
+
+
+def parse_gate(text: str) -> float | None:
+    """`off`, or dB of full scale below zero."""
+    if text == "off":
+        return None
+    try:
+        level = float(text)
+    except ValueError:
+        level = math.nan
+    if not -120 <= level < 0:
+        raise ConfigError(f"{text!r} is no level for the gate.", hint="Give --sound-gate off or, for example, -50.")
+    return level
 
 
 def parse_size(text: str) -> tuple[int, int]:

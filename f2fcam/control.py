@@ -16,7 +16,7 @@ from pathlib import Path
 from f2fcam.channel import Channel, Message
 from f2fcam.errors import ConfigError, DeviceError, F2FError, InputError, ModelError, ProfileError
 
-COMMANDS = ("status", "stop", "pause", "resume", "switch", "recalibrate")
+COMMANDS = ("status", "stop", "pause", "resume", "switch", "recalibrate", "mute", "unmute")
 REPLY_TIMEOUT_S = 10.0
 SWITCH_TIMEOUT_S = 180.0
 """`switch` answers when the new profile is on the air, or could not be loaded."""

@@ -32,7 +32,7 @@ def run_checks(profiles: Path | None = None) -> list[Check]:
     for look in (_python, _libraries, _processor, _face_model, _kernels, _settings, _disk):
         found += _guarded(look)
     if sys.platform == "linux":
-        for look in (_webcams, _pipewire):
+        for look in (_webcams, _pipewire, _sound):
             found += _guarded(look)
         machine = Machine()
         for look in CHECKS:
@@ -159,6 +159,20 @@ def _pipewire() -> Check:
     except DeviceError as error:
         return Check("pipewire", "warning", error.message, error.hint)
     return Check("pipewire", "ok", 'a server answers: --sink pipewire makes "F2F Camera" without root')
+
+
+def _sound() -> Check:
+    from f2fcam.audio.virtual_microphone import chosen_microphone, server_reason
+    from f2fcam.errors import DeviceError
+
+    reason = server_reason()
+    if reason is not None:
+        remedy = "sudo apt-get install pipewire-pulse pulseaudio-utils, then systemctl --user start pipewire-pulse"
+        return Check("sound", "warning", reason, remedy)
+    try:
+        return Check("sound", "ok", f'{chosen_microphone("auto")} would be heard as "F2F Microphone"')
+    except DeviceError as error:
+        return Check("sound", "warning", error.message, error.hint)
 
 
 def _profiles(profiles: Path | None) -> list[Check]:

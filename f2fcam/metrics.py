@@ -12,6 +12,9 @@ from contextlib import contextmanager
 WINDOW = 300
 """Samples that a percentile looks back on: ten seconds at 30 frames a second."""
 
+RECENT = 60
+"""Samples of what a value is now."""
+
 
 def percentile(values: list[float], share: float) -> float:
     """The value below which `share` of `values` lie (nearest rank); NaN without values."""
@@ -30,6 +33,10 @@ class Durations:
     def add(self, milliseconds: float) -> None:
         """Count one."""
         self._values.append(milliseconds)
+
+    def recent(self) -> float | None:
+        """The median of the last `RECENT`; None before the first."""
+        return percentile(list(self._values)[-RECENT:], 0.5) if self._values else None
 
     def summary(self) -> dict[str, float | None]:
         """`p50`, `p95`; None before the first."""

@@ -24,7 +24,7 @@ class Output:
 
     def __init__(self, uri: str, size: Size, fps: float) -> None:
         width, height = size
-        self._uri, self._wanted, self._fps = uri, (width // 2 * 2, height // 2 * 2), fps
+        self.uri, self._wanted, self._fps = uri, (width // 2 * 2, height // 2 * 2), fps
         self._backoff, self._retry_at = Backoff(), 0.0
         self.reasons: list[str] = []
         self.losses = 0
@@ -80,9 +80,9 @@ class Output:
 
     def _open(self) -> FrameSink:
         """What `auto` has chosen once is opened again, and nothing else."""
-        if self._uri != "auto":
-            return open_sink(self._uri, self._wanted, self._fps)
-        self._uri, sink = open_automatic(self._wanted, self._fps)
+        if self.uri != "auto":
+            return open_sink(self.uri, self._wanted, self._fps)
+        self.uri, sink = open_automatic(self._wanted, self._fps)
         return sink
 
     def _lose(self, error: F2FError, now: float) -> None:

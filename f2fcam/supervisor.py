@@ -17,8 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from f2fcam.audio.process import SoundProcess, reason_against
 from f2fcam.channel import Channel, Message
-from f2fcam.control import ControlServer, error_message
+from f2fcam.config import parse_gate
+from f2fcam.control import COMMANDS, ControlServer, error_message
 from f2fcam.engine_process import EngineProcess, Limits, State
 from f2fcam.errors import ConfigError, F2FError
 from f2fcam.logs import TRIM_EVERY_S, log_folder, trim
@@ -106,6 +108,8 @@ class Supervisor:
             self._pacer = Pacer(self._config.fps, self._now)
             self._engine = EngineProcess(self._engine_command, self._ring, self._limits)
             stack.callback(self._engine.close)
+            self._sound = self._open_sound()
+            stack.callback(self._sound.close)
             self._engine.start(self._engine_setup(), self._now)  # loads on another core while the placeholder is drawn
             self._show()
             self._notifier.ready()
@@ -117,8 +121,7 @@ class Supervisor:
         while not (self._stopping and self._engine.state is State.ENDED):
             waiting: list[Any] = [wake, self._control, self._ring, *self._clients]
             engine = self._engine.channel()
-            if engine is not None:
-                waiting.append(engine)
+            waiting += [channel for channel in (engine, self._sound.channel()) if channel is not None]
             sink = self._output.attended
             if sink is not None:
                 waiting.append(sink)
@@ -138,10 +141,16 @@ class Supervisor:
             self._take_picture()
             self._follow_engine()
             self._show()
+            self._sound.step(self._now, self._tally.latency.recent())
             self._keep_house()
 
     def _timeout_s(self) -> float:
-        times = [self._engine.wait_s(self._now), self._remaining_s(), self._notifier.wait_s(self._now)]
+        times = [
+            self._engine.wait_s(self._now),
+            self._sound.wait_s(self._now),
+            self._remaining_s(),
+            self._notifier.wait_s(self._now),
+        ]
         if not self._every_frame:
             times.append(self._pacer.wait_s(self._now, fresh=self._fresh))
         return max(0.0, min(times))
@@ -227,6 +236,13 @@ class Supervisor:
         self._tally.sent += 1
         self._tally.rate.add(self._now)
 
+    def _open_sound(self) -> SoundProcess:
+        config = self._config
+        off = reason_against(config.sound, config.source, self._output.uri)
+        if off is not None and config.sound != "off":
+            log.info("No sound: %s.", off)
+        return SoundProcess(config.sound, parse_gate(config.sound_gate), off=off)
+
     def _engine_setup(self) -> Message:
         config = self._config
         return {
@@ -280,6 +296,8 @@ class Supervisor:
             "pause": self._command_pause,
             "resume": self._command_resume,
             "recalibrate": self._command_recalibrate,
+            "mute": lambda: self._command_mute(True),
+            "unmute": lambda: self._command_mute(False),
         }
         for message in client.receive():
             name = str(message.get("command"))
@@ -289,7 +307,7 @@ class Supervisor:
                 elif name in commands:
                     client.send(commands[name]())
                 else:
-                    raise ConfigError(f"There is no command {name!r}.", hint="Use stop, status, switch, pause, resume.")
+                    raise ConfigError(f"There is no command {name!r}.", hint=f"Use {', '.join(COMMANDS)}.")
             except F2FError as error:
                 client.send(error_message(error))
         if client.ended:
@@ -313,6 +331,14 @@ class Supervisor:
     def _command_recalibrate(self) -> Message:
         self._engine.send("recalibrate")
         return {"state": self._state()}
+
+    def _command_mute(self, muted: bool) -> Message:
+        if not self._sound.running:
+            raise F2FError(
+                "The camera carries no sound.", hint="Start it with --sound MICROPHONE, or see `f2fcam status`."
+            )
+        self._sound.mute(muted)
+        return {"muted": muted}
 
     def _command_switch(self, client: Channel, profile: str) -> None:
         """Change the profile; the answer comes when it is on the air, or the old one is loaded again."""
@@ -343,6 +369,7 @@ class Supervisor:
             self._engine,
             self._output,
             self._tally,
+            sound=self._sound.status(),
             metrics=self._metrics.url if self._metrics is not None else None,
             logs=log_folder(),
             state=self._state(),

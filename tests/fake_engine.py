@@ -1,8 +1,8 @@
 """An engine without a face: the real threads, ring and messages around a pipeline that counts frames in a pattern.
 
 The picture carries the source frame's number in sixteen blocks of its top row, and the profile's name decides what goes
-wrong: `unknown`, `crash`, `hang`, `silent`, `greedy` (of memory), `stored` (it has to lie in the folder of profiles); anything
-else works.
+wrong: `unknown`, `crash`, `hang`, `silent`, `greedy` (of memory), `stored` (it has to lie in the folder of profiles);
+`late-90-10-130` takes 90 ms for a picture, and 130 ms after 10 s; anything else works.
 """
 
 from __future__ import annotations
@@ -107,6 +107,8 @@ class FakePipeline:
 
     def __init__(self, setup: engine.EngineSetup) -> None:
         self._setup, self.recalibrated, self.closed = setup, 0, False
+        self._delays = [int(part) / 1000 for part in setup.profile.split("-")[1:]] if "late-" in setup.profile else []
+        self._began = time.monotonic()
         self.levels = Levels(("full", "less"), ("full", "less", "least"))
 
     def room(self, size: tuple[int, int]) -> np.ndarray:
@@ -114,9 +116,11 @@ class FakePipeline:
 
     def track(self, frame: Frame, quality: Quality = FULL) -> int:
         assert frame.rgb.min() == frame.rgb.max() == ACTOR_GREY
+        self._take_a_third()
         return frame.index
 
     def retouch(self, tracked: int) -> int:
+        self._take_a_third()
         return tracked
 
     def render(self, tracked: int) -> FakeOutput:
@@ -129,7 +133,14 @@ class FakePipeline:
             np.ones(1 << 30)
         if self._setup.profile == "hang" and tracked >= 3:
             time.sleep(600)
+        self._take_a_third()
         return FakeOutput(pattern(tracked, self._setup.size), "tracked", tracked)
+
+    def _take_a_third(self) -> None:
+        """Of a picture's time; three threads work at three pictures."""
+        if self._delays:
+            first_s, until, then_s = self._delays
+            time.sleep((first_s if time.monotonic() - self._began < until * 1000 else then_s) / 3)
 
     def recalibrate(self) -> None:
         self.recalibrated += 1

@@ -7,6 +7,7 @@ packages=(
     dbus dbus-bin pipewire pipewire-bin wireplumber xdg-desktop-portal python3-gi
     gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base chromium firefox-esr
     qemu-system-x86 busybox-static cpio kmod make gcc v4l-utils ffmpeg chromium-headless-shell
+    pipewire-pulse pulseaudio-utils
 )
 command -v apt-get >/dev/null || { echo "This is no Debian: install the like of ${packages[*]}"; exit 0; }
 missing=()

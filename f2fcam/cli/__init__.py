@@ -45,6 +45,8 @@ COMMANDS = (
     camera.pause,
     camera.resume,
     camera.recalibrate,
+    camera.mute,
+    camera.unmute,
     work.render,
     work.evaluate,
     work.bench,

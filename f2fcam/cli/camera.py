@@ -42,6 +42,17 @@ def start(
         Optional[int],
         typer.Option(help="Numbers for Prometheus at this port of this machine.", metavar="PORT", show_default=False),
     ] = None,
+    sound: Annotated[
+        Optional[str],
+        typer.Option(
+            help='auto, off, or a microphone, to be heard as "F2F Microphone" as late as the picture is seen.',
+            show_default=False,
+        ),
+    ] = None,
+    sound_gate: Annotated[
+        Optional[str],
+        typer.Option(help="off, or the level in dB below which the microphone is silent: -50.", show_default=False),
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay until Ctrl-C.")] = False,
     seconds: Annotated[Optional[float], typer.Option(help="Stop after so long.", show_default=False)] = None,
     barcode: Annotated[
@@ -67,6 +78,8 @@ def start(
         always_on=defaults.always_on if always_on is None else always_on,
         idle_s=defaults.idle_s,
         metrics_port=defaults.metrics if metrics is None else metrics,
+        sound=sound or defaults.sound,
+        sound_gate=sound_gate or defaults.sound_gate,
         barcode=barcode,
     )
     find_profile(profile, profiles)  # a wrong name shows before anything starts
@@ -126,6 +139,16 @@ def pause() -> None:
 def resume() -> None:
     """Act again."""
     _command("resume", "Acting again.")
+
+
+def mute() -> None:
+    """Silence "F2F Microphone"."""
+    _command("mute", "Muted.")
+
+
+def unmute() -> None:
+    """Let "F2F Microphone" be heard again."""
+    _command("unmute", "Heard again.")
 
 
 def recalibrate() -> None:

@@ -34,6 +34,7 @@ def status_table(facts: dict[str, Any]) -> RenderableType:
             f"{fps.get('output', 0):.1f} a second sent, {fps.get('engine', 0):.1f} made; {facts.get('frames', 0)} in all",
         ),
         ("delay", _spread(latency, "not known yet")),
+        ("sound", _sound(facts.get("sound", {}))),
         ("quality", str(facts.get("quality", {}).get("summary", ""))),
         (
             "left out",
@@ -89,6 +90,22 @@ def _two_columns(lines: Iterable[tuple[str, str]]) -> Table:
 
 def _joined(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
+
+
+def _sound(facts: dict[str, Any]) -> str:
+    """Whence, under which name, how late and how late it should be, and what was missed."""
+    reason = str(facts.get("reason") or "")
+    if facts.get("state") != "on":
+        return _joined(facts.get("state"), reason)
+    delay, target, least = facts.get("delay_ms"), facts.get("target_ms") or 0.0, facts.get("least_ms") or 0.0
+    return _joined(
+        "muted" if facts.get("muted") else "",
+        f"{facts.get('microphone')} heard as {facts.get('device')}",
+        "" if delay is None else f"{delay:.0f} ms late for {target:.0f} wanted",
+        f"not less than {least:.0f} on this machine" if least > target + 1 else "",
+        f"{facts.get('xruns', 0)} gaps",
+        "quiet" if facts.get("quiet") else "",
+    )
 
 
 def _faces(count: int | None) -> str:
