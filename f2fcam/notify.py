@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import socket
 from collections.abc import MutableMapping
+
+ONCE_S = 1.0
+"""What is said only once may wait so long for a manager that is behind."""
 
 
 class Notifier:
@@ -27,17 +29,16 @@ class Notifier:
 
     def ready(self) -> None:
         """The camera is there."""
-        self._send("READY=1")
+        self._send("READY=1", patience_s=ONCE_S)
 
     def stopping(self) -> None:
         """The end has begun."""
-        self._send("STOPPING=1")
+        self._send("STOPPING=1", patience_s=ONCE_S)
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`; said when it changes."""
-        if text != self._status:
+        if text != self._status and self._send(f"STATUS={text}"):
             self._status = text
-            self._send(f"STATUS={text}")
 
     def alive(self, now: float) -> None:
         """The loop turns; said three times in the span after which it would be taken for hung."""
@@ -49,9 +50,16 @@ class Notifier:
         """Seconds until `alive` is due."""
         return max(0.0, self._due - now)
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, *, patience_s: float = 0.0) -> bool:
+        """Whether nothing more has to be done about it: a manager that is behind has a full queue, and is told later."""
         if not self._address:
-            return
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-            end.setblocking(False)
-            end.sendto(message.encode(), self._address)
+            return True
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+                end.settimeout(patience_s)
+                end.sendto(message.encode(), self._address)
+        except (BlockingIOError, TimeoutError):
+            return False
+        except OSError:
+            return True
+        return True
