@@ -208,28 +208,6 @@ def _texts(files: Iterable[Path]) -> list[str]:
     return [file.read_text(encoding="utf-8", errors="replace") for file in files]
 
 
-def sound(machine: Machine) -> list[Check]:
-    """The microphones that the sound server has."""
-    if not machine.has("pactl"):
-        return [
-            Check(
-                "sound",
-                "warning",
-                "pactl is not there to look for microphones",
-                "sudo apt-get install pulseaudio-utils",
-            )
-        ]
-    listed = machine.run("pactl", "list", "short", "sources")
-    if listed is None:
-        remedy = "systemctl --user start pipewire-pulse, or sudo apt-get install pipewire-pulse"
-        return [Check("sound", "warning", "no sound server answers", remedy)]
-    rows = [row.split("\t") for row in listed.splitlines()]
-    names = [row[1] for row in rows if len(row) > 1 and not row[1].endswith(".monitor")]
-    if not names:
-        return [Check("sound", "warning", "no microphone is plugged in", "Plug one in, where sound is wanted.")]
-    return [Check("sound", "ok", ", ".join(names))]
-
-
 def service(machine: Machine) -> list[Check]:
     """Whether the camera starts with the session, and how it does."""
     if not machine.has("systemctl"):
@@ -263,4 +241,4 @@ def running(machine: Machine) -> list[Check]:
     return [Check("camera", "ok", finding)]
 
 
-CHECKS = (running, permissions, loopback, secure_boot, portal, browsers, sound, service)
+CHECKS = (running, permissions, loopback, secure_boot, portal, browsers, service)

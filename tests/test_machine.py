@@ -147,14 +147,6 @@ def test_browsers_need_nothing_with_a_loopback_device(tmp_path: Path):
     assert one(machine.browsers(bare(tmp_path, firefox=""))).state == "ok"
 
 
-def test_sound(tmp_path: Path):
-    listed = "1\tout.monitor\tPipeWire\ts16le\tIDLE\n2\tusb-mic\tPipeWire\ts16le\tIDLE"
-    assert one(machine.sound(bare(tmp_path, pactl=listed))).finding == "usb-mic"
-    assert "no microphone" in one(machine.sound(bare(tmp_path, pactl="1\tout.monitor\tx"))).finding
-    assert "pipewire-pulse" in one(machine.sound(bare(tmp_path, pactl=None))).remedy
-    assert "pulseaudio-utils" in one(machine.sound(bare(tmp_path))).remedy
-
-
 def test_service(tmp_path: Path, user_folders: Path):
     assert machine.service(bare(tmp_path)) == []
     assert "not installed" in one(machine.service(bare(tmp_path, systemctl=""))).finding
