@@ -8,6 +8,7 @@ device), `engine_process`, `on_demand` (who looks), `notify` (the service manage
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import select
@@ -38,6 +39,8 @@ from f2fcam.trust.placeholder import placeholder_i420
 
 if TYPE_CHECKING:
     from f2fcam.config import StartConfig
+
+log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str], None]
 

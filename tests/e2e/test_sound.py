@@ -25,10 +25,9 @@ from f2fcam.config import StartConfig
 from f2fcam.control import request as ask
 from f2fcam.daemon import start_detached
 from f2fcam.errors import F2FError
-from f2fcam.publish.barcode import code_of
+from f2fcam.publish.barcode import code_of, read_barcode
 from f2fcam.ring import i420_bytes
 from tests.pipewire_session import PROGRAMS, Session, missing_programs
-from tests.test_barcode import read as read_barcode
 from tests.test_supervisor import ENGINE as COUNTER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
