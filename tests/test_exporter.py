@@ -76,7 +76,7 @@ def test_all_that_is_known_in_base_units():
 
 
 def test_what_comes_later_is_passed_on():
-    found = samples(metrics_of({**STATUS, "confidence": 0.9, "sound": {"offset_ms": -12.0}}))
+    found = samples(metrics_of({**STATUS, "confidence": 0.9, "sound": {"delay_ms": 88.0, "target_ms": 100.0}}))
     assert found["f2fcam_tracking_confidence"] == 0.9 and found["f2fcam_sound_offset_seconds"] == -0.012
 
 

@@ -49,8 +49,9 @@ def metrics_of(status: Status | None) -> Iterator[Metric]:
     yield _gauge("stage_seconds", "What a stage takes for a picture.", stages, "stage", "quantile")
     yield _gauge("faces", "In the source's picture.", _one(status.get("faces")))
     yield _gauge("tracking_confidence", "From 0 to 1.", _one(status.get("confidence")))
-    offset_ms = (status.get("sound") or {}).get("offset_ms")
-    yield _gauge("sound_offset_seconds", "Sound after picture.", _one(None if offset_ms is None else offset_ms / 1e3))
+    sound = status.get("sound") or {}
+    late_ms = sound["delay_ms"] - sound["target_ms"] if sound.get("delay_ms") is not None else None
+    yield _gauge("sound_offset_seconds", "Sound after picture.", _one(None if late_ms is None else late_ms / 1e3))
 
 
 class Camera(Collector):
