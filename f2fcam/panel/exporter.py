@@ -50,8 +50,9 @@ def metrics_of(status: Status | None) -> Iterator[Metric]:
     yield _gauge("faces", "In the source's picture.", _one(status.get("faces")))
     yield _gauge("tracking_confidence", "From 0 to 1.", _one(status.get("confidence")))
     sound = status.get("sound") or {}
-    late_ms = sound["delay_ms"] - sound["target_ms"] if sound.get("delay_ms") is not None else None
-    yield _gauge("sound_offset_seconds", "Sound after picture.", _one(None if late_ms is None else late_ms / 1e3))
+    delay_ms, wanted_ms = sound.get("delay_ms"), sound.get("target_ms")
+    late_s = None if delay_ms is None or wanted_ms is None else (delay_ms - wanted_ms) / 1e3
+    yield _gauge("sound_offset_seconds", "Sound after picture.", _one(late_s))
 
 
 class Camera(Collector):
