@@ -120,6 +120,7 @@ class Asker:
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / "run"))
+    EARLIER[:] = children_of_ours()
     yield tmp_path / "run"
     with contextlib.suppress(F2FError):  # a failed test must not leave a detached camera running
         request("stop")
@@ -578,8 +579,17 @@ def until_status(wanted: Callable[[dict], bool]) -> Iterator[None]:
             return status
 
 
+EARLIER: list[int] = []
+"""Children of this process when the test began: other tests' servers live as long as their modules."""
+
+
 def children() -> list[int]:
-    """Processes of ours that still run."""
+    """Processes that the test has begun and that still run, or were not waited for."""
+    return [pid for pid in children_of_ours() if pid not in EARLIER]
+
+
+def children_of_ours() -> list[int]:
+    """All children of this process."""
     return [int(pid) for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
 
 
