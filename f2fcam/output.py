@@ -101,7 +101,7 @@ class Output:
         try:
             sink = self._open()
         except F2FError as error:
-            self._lose(error, now + time.monotonic() - began)  # a driver that hangs takes no more than half of the time
+            self._lose(error, now + time.monotonic() - began)  # counted from its end: the loop turns in between
             return None
         if sink.size != self.size:
             sink.close()
