@@ -168,6 +168,16 @@ def test_a_coarse_field_shifts_whole_pixels_and_is_linear_between_its_cells() ->
     assert row[0] == row[1] == round((100 + 255 * 0.055) * 0.5 - 255 * 0.055)
 
 
+def test_where_the_face_hides_a_part_of_itself_the_hidden_part_does_not_show() -> None:
+    """A lip that hangs over the chin: between the two lies a shadow in the frame, of which nothing is to be seen."""
+    frame, field = np.full((*SIZE, 3), 180, np.uint8), coarse_field(4)
+    frame[24:28] = 10
+    field.shift[:3, :, 1], field.shift[3:, :, 1] = 0, 3  # cells: 12 pixels
+    assert (run(frame, field)[8:36, 8:48] == 180).all()
+    field.face[3:] = 0  # the jaw before the neck
+    assert (run(frame, field)[8:36, 8:48] < 150).any()
+
+
 def test_only_pixels_beside_a_masked_cell_change() -> None:
     frame, field = noise(5), coarse_field(4)
     field.mask[:] = 0

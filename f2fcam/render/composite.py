@@ -19,6 +19,9 @@ from f2fcam.simd import bicubic, colour, lane, lanes8, low4, mix, put8, put_colo
 LEAST_DOUBT = 1e-3
 """A frame's own pixel that is trusted but for this is taken as it is."""
 
+FOLD_CELLS = 1.5
+"""Shifts of neighbouring cells that differ by more cells than this are of two parts of the face, one in front of the other."""
+
 GAIN, SHIFT_X, SHIFT_Y, MASKED, DOUBT, CAVITY = 0, 3, 4, 5, 6, 7
 """Lanes of a cell: the gain is three, the shift in phases of a pixel, the doubt what confidence lacks to 1."""
 CELL = 8
@@ -70,7 +73,7 @@ def composite(
         lines = scratch.take("lines", (3, (field.mask.shape[1] + 1) * CELL))
         _sample(
             source, x0 - left, y0 - top, x0, y0, field.stride,
-            field.mask, field.shift, field.gain, field.confidence, field.cavity,
+            field.mask, field.shift, field.gain, field.confidence, field.cavity, field.face,
             fragments.triangle, fragments.barycentric, triangles, texture, cavity, CATMULL_ROM, ACROSS, lines,
             scratch.take("columns", (2, x1 - x0)), mask, out,
         )  # fmt: skip
@@ -135,6 +138,58 @@ def _lay_out(row, scale, cells, shift, gain, confidence, cavity, line):
 
 
 @njit(inline="always")
+def _apart(one, other, limit):
+    """Whether the shifts of two cells jump."""
+    aside, down = lane(one, SHIFT_X) - lane(other, SHIFT_X), lane(one, SHIFT_Y) - lane(other, SHIFT_Y)
+    return max(abs(aside), abs(down)) > limit
+
+
+@njit(inline="always")
+def _mark_folds(upper, lower, above, below, face, limit, folds):
+    """Between which cells of two rows, and the next ones in them, the face hides a part of itself: the shift jumps.
+
+    Not along the jaw: what a shift between the face's and the neck's shows there is the jaw's own outline.
+    """
+    last = len(folds) - 1
+    for c in range(len(folds)):
+        at, right = CELL * c, min(c + 1, last)
+        if min(face[upper, c], face[lower, c], face[upper, right], face[lower, right]) < np.float32(0.5):
+            folds[c] = False
+            continue
+        one, other = lanes8(above, at), lanes8(below, at)
+        beside, across = lanes8(above, at + CELL), lanes8(below, at + CELL)
+        jumps = _apart(one, other, limit) or _apart(beside, across, limit)
+        folds[c] = jumps or _apart(one, beside, limit) or _apart(other, across, limit)
+
+
+@njit(inline="always")
+def _seen_by(cell, at_x, at_y, source, limit_x, limit_y, kernel, across):
+    """What a cell's own shift and gain make of a pixel."""
+    row_size, lowest = np.intp(3 * source.shape[1]), PHASES
+    # bounded as whole numbers, so that no place, not even one that is no number, is read outside
+    sx = min(max(np.intp(np.int32(at_x + lane(cell, SHIFT_X))), lowest), limit_x)
+    sy = min(max(np.intp(np.int32(at_y + lane(cell, SHIFT_Y))), lowest), limit_y)
+    first = ((sy >> PHASE_BITS) - 1) * row_size + 3 * ((sx >> PHASE_BITS) - 1)
+    shown = bicubic(source, first, row_size, kernel, across, sy & (PHASES - 1), sx & (PHASES - 1))
+    return relit(shown, low4(cell), np.float32(255 * ENCODED_OFFSET))
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _seen_at_fold(above, below, left, u, v, at_x, at_y, source, limit_x, limit_y, kernel, across):
+    """The same between four cells of two surfaces: a mean of what they see. A shift between theirs would show all that lies
+    between the two in the frame, squeezed into a line: under a lip that hangs over the skin, the lip's shadow."""
+    upper = mix(
+        _seen_by(lanes8(above, left), at_x, at_y, source, limit_x, limit_y, kernel, across),
+        _seen_by(lanes8(above, left + CELL), at_x, at_y, source, limit_x, limit_y, kernel, across), u,
+    )  # fmt: skip
+    lower = mix(
+        _seen_by(lanes8(below, left), at_x, at_y, source, limit_x, limit_y, kernel, across),
+        _seen_by(lanes8(below, left + CELL), at_x, at_y, source, limit_x, limit_y, kernel, across), u,
+    )  # fmt: skip
+    return mix(upper, lower, v)
+
+
+@njit(inline="always")
 def _textured(row, column, weight, triangle, barycentric, triangles, texture, sums):
     """Add what the texture gives for a cell."""
     t = triangle[row, column]
@@ -159,7 +214,7 @@ def _textured_between(row, row_share, column, column_share, triangle, barycentri
 
 
 @njit(
-    "void(u1[:,:,::1], i8, i8, i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1],"
+    "void(u1[:,:,::1], i8, i8, i8, i8, i8, u1[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1],"
     " i4[:,::1], f4[:,:,::1], i4[:,::1], f4[:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1], u1[:,:,::1])",
     nogil=True,
     cache=True,
@@ -167,17 +222,16 @@ def _textured_between(row, row_share, column, column_share, triangle, barycentri
 )
 def _sample(
     source, dx, dy, x0, y0, stride,
-    cells, shift, gain, confidence, cavity, triangle, barycentric, triangles, texture, dark, kernel, across, lines,
+    cells, shift, gain, confidence, cavity, face, triangle, barycentric, triangles, texture, dark, kernel, across, lines,
     columns, mask, out,
 ):  # fmt: skip
     """Per pixel: the field between its cells -> bicubic sample -> gain -> texture -> cavity; and which pixels change."""
-    offset, zero, two = np.float32(255 * ENCODED_OFFSET), np.float32(0), np.intp(2)
-    row_size, phases = np.intp(3 * source.shape[1]), np.float32(PHASES)
-    lowest, limit_x, limit_y = PHASES, PHASES * (source.shape[1] - 4), PHASES * (source.shape[0] - 4)
+    zero, two, phases = np.float32(0), np.intp(2), np.float32(PHASES)
+    limit_x, limit_y = PHASES * (source.shape[1] - 4), PHASES * (source.shape[0] - 4)
     high, wide = cells.shape
     per_pixel, scale = np.float32(1) / np.float32(stride), np.float32(stride) * phases
     sums, line, laid_out = np.empty(4, np.float32), lines[2], -1
-    masked = np.zeros(2, np.bool_)
+    masked, folds, jump = np.zeros(2, np.bool_), np.zeros(wide, np.bool_), np.float32(FOLD_CELLS) * scale
     # what is the same in all rows: the cell to the left of each pixel, the share of the next, the pixel's own place
     beside, share, across_at = np.empty(mask.shape[1], np.intp), columns[0], columns[1]
     for x in range(mask.shape[1]):
@@ -190,6 +244,7 @@ def _sample(
             for row in (upper, lower):
                 masked[row % two] = _lay_out(row, scale, cells, shift, gain, confidence, cavity, lines[row % two])
             laid_out = upper
+            _mark_folds(upper, lower, lines[upper % two], lines[lower % two], face, jump, folds)
         if not (masked[0] or masked[1]):
             mask[y, :] = 0
             continue
@@ -204,12 +259,12 @@ def _sample(
                 mask[y, x] = 0
                 continue
             mask[y, x] = 255
-            # bounded as whole numbers, so that no place, not even one that is no number, is read outside
-            sx = min(max(np.intp(np.int32(across_at[x] + lane(cell, SHIFT_X))), lowest), limit_x)
-            sy = min(max(np.intp(np.int32(down_at + lane(cell, SHIFT_Y))), lowest), limit_y)
-            first = ((sy >> PHASE_BITS) - 1) * row_size + 3 * ((sx >> PHASE_BITS) - 1)
-            shown = bicubic(source, first, row_size, kernel, across, sy & (PHASES - 1), sx & (PHASES - 1))
-            shown = relit(shown, low4(cell), offset)
+            if folds[beside[x]]:
+                shown = _seen_at_fold(
+                    above, below, left, share[x], v, across_at[x], down_at, source, limit_x, limit_y, kernel, across
+                )
+            else:
+                shown = _seen_by(cell, across_at[x], down_at, source, limit_x, limit_y, kernel, across)
             doubt, hollow = lane(cell, DOUBT), lane(cell, CAVITY)
             if doubt + hollow > np.float32(LEAST_DOUBT):
                 _textured_between(upper, v, beside[x], share[x], triangle, barycentric, triangles, texture, sums)
