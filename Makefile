@@ -15,7 +15,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 SECONDS ?=
 DEMO_ARGS ?= $(if $(SECONDS),--seconds $(SECONDS))
 
-.PHONY: demo test check bench e2e clean setup format
+.PHONY: demo test check bench e2e soak clean setup format
 
 setup: $(STAMP)
 
@@ -54,6 +54,12 @@ e2e: $(STAMP)
 	bash tools/e2e_setup.sh
 	$(BIN)/f2fcam warmup
 	$(BIN)/python -m pytest -rs tests/test_pipewire.py tests/e2e
+
+# Thirty minutes on the air: nothing grows, drifts or slows down.
+soak: $(STAMP)
+	bash tools/e2e_setup.sh
+	$(BIN)/f2fcam warmup
+	$(BIN)/python -m tests.e2e.soak --minutes 30
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,200 @@
+"""The whole program on the air for long, in a session of its own: does anything grow, drift or slow down?
+
+`python -m tests.e2e.soak --minutes 30` starts the synthetic actor, the bundled target, the PipeWire camera and the sound, reads
+the camera all the time, and every now and then compares picture and sound by bursts (`sound_room`). Numbers go to
+`build/e2e/soak.json`; exits with 1 when a bound does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from f2fcam.config import StartConfig
+from f2fcam.control import request as ask
+from f2fcam.daemon import start_detached
+from f2fcam.errors import F2FError
+from f2fcam.memory import family, shared_out_mb
+from tests.e2e.sound_room import EARLY_MS, LATE_MS, MICROPHONE, Pictures, bursts, furnish, heard, recorded
+from tests.pipewire_session import Session
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+OUT = Path(os.environ.get("F2FCAM_E2E_OUT", ROOT / "build" / "e2e"))
+SIZE, FPS = (640, 480), 30.0
+SAMPLE_S = 10.0
+WARM_S = 300.0
+"""The actor is learnt, and the caches have seen what there is."""
+SOUND_EVERY_S, SOUND_S = 150.0, 15.0
+END_S = 120.0
+"""The first and the last so many seconds after the warm-up are compared."""
+MOST_GROWTH_MB = 5.0
+MOST_LATER_MS, MOST_DRIFT_MS = 20.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The camera at one moment. `memory_mb`, `descriptors` and `threads` are of all its processes together."""
+
+    second: float
+    memory_mb: float
+    descriptors: int
+    threads: int
+    processes: int
+    fps: float
+    arrived_fps: float
+    latency_ms: float
+    age_ms: float
+    restarts: int
+    xruns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A figure and how far it may go."""
+
+    what: str
+    figure: float
+    most: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does."""
+        return abs(self.figure) <= self.most
+
+
+def sample(began: float, pictures: Pictures) -> Sample:
+    """Look at the running camera."""
+    status = ask("status")
+    pids, now = family(int(status["pid"])), time.time()
+    recent = [age for when, age in pictures.ages if when > now - SAMPLE_S]
+    return Sample(
+        second=round(now - began, 1),
+        memory_mb=round(shared_out_mb(pids) or 0.0, 1),
+        descriptors=sum(len(entries(pid, "fd")) for pid in pids),
+        threads=sum(len(entries(pid, "task")) for pid in pids),
+        processes=len(pids),
+        fps=status["fps"]["engine"],
+        arrived_fps=round(len(set(recent_codes(pictures, now))) / SAMPLE_S, 1),
+        latency_ms=status["latency_ms"].get("p50", 0.0),
+        age_ms=float(np.median(recent)) if recent else float("inf"),
+        restarts=status["restarts"],
+        xruns=int(status["sound"].get("xruns", 0)),
+    )
+
+
+def recent_codes(pictures: Pictures, now: float) -> list[float]:
+    """The moments of capture of what came in the last seconds, to the millisecond."""
+    return [round(when * 1000 - age) for when, age in pictures.ages if when > now - SAMPLE_S]
+
+
+def entries(pid: int, what: str) -> list[str]:
+    """The names in a folder of a process' own."""
+    with contextlib.suppress(OSError):
+        return os.listdir(f"/proc/{pid}/{what}")  # noqa: PTH208
+    return []
+
+
+def offset_ms(session: Session, folder: Path, pictures: Pictures) -> tuple[float, float] | None:
+    """How far the sound comes behind the picture now (median of the bursts), and the share of them within bounds."""
+    played, recording = folder / "bursts.raw", folder / "recorded.wav"
+    bursts(SOUND_S + 2).tofile(played)
+    begin = time.time()
+    with recorded(session, played, recording) as linked:
+        time.sleep(SOUND_S)
+    found = heard(recording, linked)
+    recording.unlink()
+    if not found:
+        return None
+    offsets = np.array([delay for _, delay in found]) - pictures.age_ms(begin, time.time())
+    return float(np.median(offsets)), float(np.mean((offsets >= -EARLY_MS) & (offsets <= LATE_MS)))
+
+
+def bounds(samples: list[Sample], offsets: list[tuple[float, float, float]]) -> list[Bound]:
+    """What must not grow, from the first minutes after the warm-up to the last ones."""
+    end = samples[-1].second
+    first = [one for one in samples if WARM_S <= one.second < WARM_S + END_S]
+    last = [one for one in samples if one.second >= end - END_S]
+
+    def growth(name: str) -> float:
+        one, other = (float(np.median([getattr(each, name) for each in part])) for part in (first, last))
+        return other - one
+
+    steady = [(second, offset) for second, offset, _ in offsets if second >= WARM_S]
+    seconds, behind = np.array(steady).T
+    drift = float(np.polyfit(seconds, behind, 1)[0]) * (end - WARM_S)
+    return [
+        Bound("growth of memory, MB", growth("memory_mb"), MOST_GROWTH_MB),
+        Bound("growth of file descriptors", growth("descriptors"), 0),
+        Bound("growth of threads", growth("threads"), 0),
+        Bound("restarts of the engine", samples[-1].restarts, 0),
+        Bound("latency grown by, ms", growth("latency_ms"), MOST_LATER_MS),
+        Bound("age at the reader grown by, ms", growth("age_ms"), MOST_LATER_MS),
+        Bound("drift of sound against picture, ms", drift, MOST_DRIFT_MS),
+        Bound("bursts out of the sound's bounds, %", 100 * (1 - np.mean([held for *_, held in offsets])), 5),
+    ]
+
+
+def watch(session: Session, folder: Path, minutes: float) -> tuple[list[Sample], list[tuple[float, float, float]]]:
+    """Samples of the camera, and (second, offset in ms, share within bounds) of the sound."""
+    pictures, began = Pictures(session, SIZE), time.time()
+    samples, offsets, next_sound = [], [], 60.0
+    try:
+        while time.time() < began + 60 * minutes:
+            time.sleep(SAMPLE_S)
+            samples.append(sample(began, pictures))
+            if samples[-1].second >= next_sound:
+                next_sound += SOUND_EVERY_S
+                if (told := offset_ms(session, folder, pictures)) is not None:
+                    offsets.append((samples[-1].second, *told))
+                print(samples[-1], "sound:", told, flush=True)
+    finally:
+        pictures.end()
+    return samples, offsets
+
+
+def main() -> int:
+    """Run it and print what has grown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    minutes = parser.parse_args().minutes
+    folder = Path(tempfile.mkdtemp(prefix="f2fcam-soak-"))
+    with Session(folder / "session") as session:
+        furnish(session)
+        os.environ["XDG_RUNTIME_DIR"] = session.environment["XDG_RUNTIME_DIR"]
+        for name in ("F2FCAM_RUNTIME_DIR", "PULSE_SERVER", "PULSE_RUNTIME_PATH"):
+            os.environ.pop(name, None)
+        config = StartConfig(
+            "alice", source="synthetic", sink="pipewire", size=SIZE, fps=FPS, barcode=True, sound=MICROPHONE
+        )
+        try:
+            start_detached(config)
+            samples, offsets = watch(session, folder, minutes)
+        finally:
+            with contextlib.suppress(F2FError):
+                ask("stop")
+    found = bounds(samples, offsets)
+    OUT.mkdir(parents=True, exist_ok=True)
+    report = {"samples": [asdict(one) for one in samples], "sound": offsets, "bounds": [asdict(one) for one in found]}
+    (OUT / "soak.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    steady = [one for one in samples if one.second >= WARM_S]
+    print(
+        f"{minutes:g} minutes, {np.median([one.fps for one in steady]):.1f} new pictures a second, "
+        f"{np.median([one.arrived_fps for one in steady]):.1f} at the reader, "
+        f"{np.median([one.age_ms for one in steady]):.0f} ms old, {samples[-1].xruns} xruns"
+    )
+    for bound in found:
+        print(f"{'holds ' if bound.holds else 'MISSED'} {bound.what}: {bound.figure:.2f} (at most {bound.most:g})")
+    return 0 if all(bound.holds for bound in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
