@@ -61,7 +61,7 @@ class SourceProcess:
                 setup = {"connection": files[0], "memory": files[1]}
                 self._child = Child(command or COMMAND, setup, files, log_file)
         self._connection = Connection(ours.detach())
-        self._report: dict[str, Any] = {"faces": 0, "actor": "starting"}
+        self._report: dict[str, Any] = {"faces": 0, "confidence": 0.0, "actor": "starting"}
         self._recalibrate = False
         if casting is not None:
             self.cast(casting)

@@ -78,7 +78,7 @@ class Source(Protocol):
         ...
 
     def report(self) -> dict[str, Any]:
-        """Faces in the picture, and how far the actor is known; from any thread."""
+        """Faces in the picture, how far the last fit is to be trusted, and how far the actor is known; from any thread."""
         ...
 
     def close(self) -> None:
@@ -98,6 +98,7 @@ class SourceSide:
         self._learner: Learner | None = None
         self._state = ActorState()
         self._room = np.empty((0, 0, 3), np.uint8)
+        self._confidence = 0.0
         if casting.size is not None:
             self._begin(casting.size)
 
@@ -114,6 +115,7 @@ class SourceSide:
             workspace = self._begin(frame.size)
         self._state, acted, timings = act(self._state, frame, workspace, quality.tracking)
         fit, landmarks = acted.tracked.fit, self._detector.last
+        self._confidence = acted.tracked.confidence
         if self._learner is not None and acted.status == "tracked" and fit is not None and landmarks is not None:
             self._learner.watch(frame, landmarks, fit.performance.expression)
         return Tracked(acted, timings, quality)
@@ -124,8 +126,12 @@ class SourceSide:
             self._learner.relearn_neutral()
 
     def report(self) -> dict[str, Any]:
-        """Faces in the picture, and how far the actor is known."""
-        return {"faces": self._detector.faces, "actor": self._learner.phase if self._learner else "known"}
+        """Faces in the picture, how far the last fit is to be trusted, and how far the actor is known."""
+        return {
+            "faces": self._detector.faces,
+            "confidence": round(self._confidence, 2),
+            "actor": self._learner.phase if self._learner else "known",
+        }
 
     def close(self) -> None:
         """Free the detector, end the learner."""

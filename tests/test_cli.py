@@ -308,7 +308,7 @@ def test_status_is_laid_out_for_people(capsys: pytest.CaptureFixture[str]):
     facts = {
         "state": "running", "uptime_s": 75.0, "profile": "alice", "source": "webcam:0", "sink": "v4l2",
         "device": "F2F Camera", "readers": 0, "size": [1280, 720], "badge": "AI MODIFIED",
-        "tracking": "tracked", "faces": 2, "actor": "done",
+        "tracking": "tracked", "confidence": 0.87, "faces": 2, "actor": "done",
         "fps": {"engine": 29.7, "output": 30.0}, "latency_ms": {"p50": 41.0, "p95": 55.5}, "drops": {"track": 3}, "frames": 2250,
         "restarts": 1, "reasons": [{"time": 1.0, "reason": "the engine was killed"}], "pid": 12, "engine_pid": 13,
         "quality": {"mode": "auto", "summary": "tracking 1 of 3 (fewer steps), because track took 36 ms of 33 ms"},
@@ -323,6 +323,7 @@ def test_status_is_laid_out_for_people(capsys: pytest.CaptureFixture[str]):
         "1280",
         "nobody looks",
         "AI MODIFIED",
+        "87 % sure",
         "30.0",
         "41",
         "the engine was killed",

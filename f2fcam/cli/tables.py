@@ -24,7 +24,7 @@ def status_table(facts: dict[str, Any]) -> RenderableType:
     lines = [
         ("state", f"{facts.get('state', 'unknown')} for {_duration(facts.get('uptime_s', 0.0))}"),
         ("target", f"{facts.get('profile')}" + (f" (of {facts['profiles']})" if facts.get("profiles") else "")),
-        ("actor", _joined(facts.get("tracking"), _faces(faces), knows.get(actor, "still being learnt"))),
+        ("actor", _joined(_tracking(facts), _faces(faces), knows.get(actor, "still being learnt"))),
         ("source", str(facts.get("source"))),
         ("output", _joined(facts.get("device") or f"{facts.get('sink')}, not there", _size(facts.get("size")))),
         ("readers", _readers(facts.get("readers"), facts.get("state"))),
@@ -106,6 +106,11 @@ def _sound(facts: dict[str, Any]) -> str:
         f"{facts.get('xruns', 0)} gaps",
         "quiet" if facts.get("quiet") else "",
     )
+
+
+def _tracking(facts: dict[str, Any]) -> str:
+    sure = facts.get("confidence")
+    return str(facts.get("tracking") or "") + ("" if sure is None else f" ({100 * sure:.0f} % sure)")
 
 
 def _faces(count: int | None) -> str:

@@ -89,6 +89,14 @@ class Tracked:
     cut: bool = False
     calm: float = 0.0
 
+    @property
+    def confidence(self) -> float:
+        """How far the fit is to be trusted: 1 where it meets the landmarks and nothing is covered, 0 where the face is lost."""
+        if self.fit is None or self.status == "lost":
+            return 0.0
+        uncovered = 1 - len(self.occluded) / max(len(self.fit.region_error), 1)
+        return uncovered * max(1 - self.fit.landmark_error / LANDMARK_LIMIT, 0.0)
+
 
 _STABLE = np.array(STABLE)
 _EXPRESSIVE = np.array(sorted({*LIPS, *LEFT_EYE, *RIGHT_EYE, *LEFT_BROW, *RIGHT_BROW}))
