@@ -25,7 +25,7 @@ class Output:
     def __init__(self, uri: str, size: Size, fps: float) -> None:
         width, height = size
         self.uri, self._wanted, self._fps = uri, (width // 2 * 2, height // 2 * 2), fps
-        self._backoff, self._retry_at = Backoff(), 0.0
+        self._backoff, self._retry_at, self._opened_at = Backoff(), 0.0, time.monotonic()
         self.reasons: list[str] = []
         self.losses = 0
         sink = self._sink = self._open()
@@ -90,9 +90,10 @@ class Output:
         self.losses += 1
         self.reasons.append(error.message)
         del self.reasons[:-20]
+        lived_s = now - self._opened_at if self._sink is not None else 0.0
         with contextlib.suppress(F2FError):
             self.close()
-        self._retry_at = now + self._backoff.failed(0.0)
+        self._retry_at = now + self._backoff.failed(lived_s)
 
     def _reopened(self, now: float) -> FrameSink | None:
         if now < self._retry_at:
@@ -107,5 +108,5 @@ class Output:
             sink.close()
             self._lose(DeviceError("The camera came back with another size.", hint="Start again."), now)
             return None
-        self._sink, self._backoff = sink, Backoff()
+        self._sink, self._opened_at = sink, now
         return sink

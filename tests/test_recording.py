@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,12 +12,14 @@ import av
 import numpy as np
 import pytest
 
-from f2fcam.errors import ConfigError, F2FError
+from f2fcam.errors import ConfigError, DeviceError, F2FError
 from f2fcam.publish import open_sink
 from f2fcam.publish.process import ProcessSink
 from tests.fake_engine import index_in, pattern
 
 SIZE = (160, 96)
+LOOKAHEAD = 60
+"""Pictures that x264 holds back, and those between two fragments' ends."""
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +85,28 @@ def test_places_that_cannot_be_written_are_told(tmp_path: Path):
         open_sink(str(tmp_path / "folder.mp4"), SIZE, 25.0)
 
 
+def test_a_killed_encoder_loses_the_last_seconds_at_most(tmp_path: Path):
+    sink = open_sink(str(tmp_path / "out.mp4"), SIZE, 25.0)
+    assert isinstance(sink, ProcessSink)
+    for index in range(150):
+        sink.send(picture(index % 100), index * 40_000_000)
+    os.kill(sink.pid, signal.SIGKILL)
+    with pytest.raises(DeviceError, match="SIGKILL"):
+        sink.close()
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        kept = [index_in(frame.to_ndarray(format="gray")) for frame in decoded(container)]
+    sure = 150 - 25 - LOOKAHEAD
+    assert kept[:sure] == list(range(sure))  # the very last ones may want for those between them
+
+
+def decoded(container: av.container.InputContainer) -> list[av.VideoFrame]:
+    """Its pictures, as far as they are there."""
+    found = []
+    with contextlib.suppress(av.error.FFmpegError):
+        found.extend(container.decode(video=0))
+    return found
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists() or os.getuid() != 0, reason="needs a small file system to fill")
 def test_full_disk_is_told(tmp_path: Path):
     """A file system of 256 KiB, filled by noise."""
@@ -99,10 +125,12 @@ def test_full_disk_is_told(tmp_path: Path):
             for index in range(400):
                 sink.send(np.roll(noise, index * 1237).tobytes(), index * 40_000_000)
 
-        with pytest.raises(F2FError, match="could not be written"):
+        with pytest.raises(F2FError, match=r"could not be written.* until then is kept"):
             fill()
         with pytest.raises(F2FError):
             sink.close()
-        assert not (small / "out.mp4").exists()
+        with av.open(str(small / "out.mp4")) as container:
+            assert len(decoded(container)) > 0
+        assert [file.name for file in small.iterdir()] == ["out.mp4"]
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from f2fcam.errors import ConfigError, F2FError
+from f2fcam.publish.partial import keep_partial, partial_path
 from f2fcam.yuv import Coding, rgb_to_i420
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,9 @@ TICKS_PER_S = 90_000
 
 CRF = 16
 """x264's quality of a rendered video."""
+
+FRAGMENT_US = 1_000_000
+"""So much of a lasting file is lost at most."""
 
 INTRA_CRF = 12
 """x264's quality where every picture is a key picture: at least 42 dB on the clips measured (`DECISIONS` 21)."""
@@ -41,6 +45,9 @@ class VideoWriter:
     `audio_from` is a video whose sound packets are copied; `range_s` says which part of it the pictures come from. Pictures
     without a time are `1 / fps` apart. `comment` goes into the file's tags: `trust.verify.LABEL` for what was acted. As a
     context manager it closes, or on an exception removes what it wrote.
+
+    A `lasting` MP4 is worth keeping at any time: where the disk is full, what was written until then gets to `path`, and where
+    its process is killed, it lies in `partial_path(path)`.
     """
 
     def __init__(
@@ -55,8 +62,10 @@ class VideoWriter:
         preset: str | None = None,
         coding: Coding | None = None,
         comment: str | None = None,
+        lasting: bool = False,
     ) -> None:
         self.path = Path(path)
+        self._lasting = lasting and _is_mp4(self.path)
         self.size = size
         self.count = 0
         self._rate = Fraction(fps).limit_denominator(1001)
@@ -64,7 +73,7 @@ class VideoWriter:
         self._coding = coding or Coding.untagged(size[1])
         self._last_pts = -1
         self._first_ns: int | None = None
-        self._partial = self.path.parent / f".{self.path.stem}.partial{self.path.suffix or '.mp4'}"
+        self._partial = partial_path(self.path)
         self._container: av.container.OutputContainer | None = self._create()
         self._sound: _Sound | None = None
         try:
@@ -74,7 +83,8 @@ class VideoWriter:
                 self._stream = self._add_picture_stream(intra_only, crf, preset)
                 if audio_from is not None:
                     self._sound = _Sound.copied(audio_from, self._opened, range_s)
-                self._opened.start_encoding()
+                if not self._lasting:  # FFmpeg crashes where a lasting file with a head ends without a packet
+                    self._opened.start_encoding()
                 width, height = _even(size)
                 self._picture = av.VideoFrame(width, height, "yuv420p")
                 self._padded = np.zeros((height, width, 3), np.uint8) if (width, height) != size else None
@@ -135,10 +145,20 @@ class VideoWriter:
                 self._container.close()
                 self._partial.replace(self.path)
         except BaseException:
-            self.abort()
+            if not self._lasting:
+                self.abort()
             raise
         self._container = None
         self._close_sound()
+
+    def keep(self) -> bool:
+        """Put what a `lasting` file holds so far in its place, whatever else may not work; whether it holds anything."""
+        container, self._container = self._container, None
+        self._close_sound()
+        if container is not None:
+            with suppress(av.error.FFmpegError, OSError):
+                container.close()
+        return keep_partial(self.path)
 
     def abort(self) -> None:
         """Remove what was written; what was at `path` before stays."""
@@ -167,7 +187,7 @@ class VideoWriter:
             )
         try:
             self._partial.open("wb").close()
-            return av.open(str(self._partial), "w", options={"movflags": "faststart"} if _is_mp4(self._partial) else {})
+            return av.open(str(self._partial), "w", options=self._muxing())
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._partial.unlink(missing_ok=True)
             if isinstance(error, ValueError) and not isinstance(error, OSError):
@@ -178,6 +198,14 @@ class VideoWriter:
                 f"{self.path} cannot be written: {error.strerror or error}.",
                 hint="Choose a folder that you may write to.",
             ) from error
+
+    def _muxing(self) -> dict[str, str]:
+        """FFmpeg's options: an index up front, or one for every second that gives way to a single one at the end."""
+        if not _is_mp4(self._partial):
+            return {}
+        if self._lasting:
+            return {"movflags": "hybrid_fragmented", "frag_duration": str(FRAGMENT_US), "flush_packets": "1"}
+        return {"movflags": "faststart"}
 
     def _add_picture_stream(self, intra_only: bool, crf: int | None, preset: str | None) -> av.VideoStream:
         options = {
