@@ -129,8 +129,11 @@ def bounds(samples: list[Sample], offsets: list[tuple[float, float, float]]) -> 
         return other - one
 
     steady = [(second, offset) for second, offset, _ in offsets if second >= WARM_S]
-    seconds, behind = np.array(steady).T
-    drift = float(np.polyfit(seconds, behind, 1)[0]) * (end - WARM_S)
+    drift, outside = float("nan"), float("nan")
+    if len(steady) > 1:
+        seconds, behind = np.array(steady).T
+        drift = float(np.polyfit(seconds, behind, 1)[0]) * (end - WARM_S)
+        outside = 100 * (1 - float(np.mean([held for second, _, held in offsets if second >= WARM_S])))
     return [
         Bound("growth of memory, MB", growth("memory_mb"), MOST_GROWTH_MB),
         Bound("growth of file descriptors", growth("descriptors"), 0),
@@ -139,7 +142,7 @@ def bounds(samples: list[Sample], offsets: list[tuple[float, float, float]]) -> 
         Bound("latency grown by, ms", growth("latency_ms"), MOST_LATER_MS),
         Bound("age at the reader grown by, ms", growth("age_ms"), MOST_LATER_MS),
         Bound("drift of sound against picture, ms", drift, MOST_DRIFT_MS),
-        Bound("bursts out of the sound's bounds, %", 100 * (1 - np.mean([held for *_, held in offsets])), 5),
+        Bound("bursts out of the sound's bounds, %", outside, 5),
     ]
 
 
