@@ -149,6 +149,8 @@ def bounds(samples: list[Sample], offsets: list[tuple[float, float, float]]) -> 
 def watch(session: Session, folder: Path, minutes: float) -> tuple[list[Sample], list[tuple[float, float, float]]]:
     """Samples of the camera, and (second, offset in ms, share within bounds) of the sound."""
     pictures, began = Pictures(session, SIZE), time.time()
+    session.wait(lambda: ask("status")["sound"].get("delay_ms") is not None, "the sound")
+    session.start("parec", "--device=f2f_microphone", "/dev/null")  # a call that listens all the time
     samples, offsets, next_sound = [], [], 60.0
     try:
         while time.time() < began + 60 * minutes:
