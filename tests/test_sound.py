@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from f2fcam.audio import RATE, virtual_microphone, worker
 from f2fcam.audio.clock import SampleClock
-from f2fcam.audio.delay_line import MOST_STRETCH, DelayLine
+from f2fcam.audio.delay_line import AWAY_S, HELD_S, MOST_STRETCH, DelayLine
 from f2fcam.audio.gate import Fader, Gate
 from f2fcam.audio.portaudio import find_cable, find_microphone
 from f2fcam.audio.process import SoundProcess, reason_against
@@ -179,6 +179,75 @@ def test_a_microphone_that_stands_still_is_counted_fades_and_comes_back():
     assert np.abs(np.diff(sound)).max() < 0.08  # the tone's own steepest step is 0.065
     assert np.abs(sound[round(5.3 * RATE) : round(5.4 * RATE)]).max() < 1e-4
     assert np.abs(sound[-RATE:]).max() > 0.45 and delays[-1, 1] == pytest.approx(0.1, abs=0.005)
+
+
+def test_a_gap_is_no_reason_for_a_longer_delay():
+    """Half a second without a sample is one hiccup, not fifty blocks that came late."""
+    line, floors = DelayLine(RATE), []
+
+    def target_s(now: float) -> float:
+        floors.append(line.state.floor_s)
+        return 0.1
+
+    simulate(line, 12, sine(1000.0), target_s, lost=lambda now: 5 < now < 5.5)
+    assert max(floors) < 0.08
+
+
+def test_a_device_that_becomes_slower_for_good_is_followed():
+    """Blocks of capture that come 150 ms later than before, none lost."""
+    line, late = DelayLine(RATE), []
+    for number in range(1200):
+        now = number * BLOCK / RATE
+        arrived = number if number < 500 else max(500, number - 15)
+        while len(late) < arrived:
+            end = len(late) + 1
+            times = (end - 1) * BLOCK / RATE + np.arange(BLOCK) / RATE
+            line.push(sine(1000.0)(times).astype(np.float32), end * BLOCK / RATE)
+            late.append(now)
+        line.aim(0.1)
+        line.pull(BLOCK, now + AHEAD_S)
+    assert 0.19 < line.state.floor_s < 0.25 and line.state.delay_s > 0.19
+    assert line.state.xruns <= 2
+
+
+def test_a_delay_that_is_suddenly_another_is_put_right_at_once():
+    """One cross-fade, not seconds of speeding up."""
+    line = DelayLine(RATE)
+    sound, delays = simulate(line, 10, sine(1000.0), lambda now: 0.1 if now < 5 else 0.6)
+    wrong = (np.abs(delays[:, 1] - 0.1) > 0.01) & (np.abs(delays[:, 1] - 0.6) > 0.01)
+    assert wrong[200:].sum() == 0 and delays[-1, 1] == pytest.approx(0.6, abs=0.002)
+    assert np.abs(np.diff(sound)).max() < 0.07
+
+
+def test_nothing_that_is_being_overwritten_is_read():
+    line = DelayLine(RATE)
+    for number in range(300):
+        line.push(np.zeros(BLOCK, np.float32), (number + 1) * BLOCK / RATE)
+        line.aim(0.1)
+        line.pull(BLOCK, number * BLOCK / RATE + 6.0)  # a device that plays six seconds later
+    assert line.state.floor_s > 5 and line.state.delay_s <= HELD_S - AWAY_S + 0.01
+
+
+def test_what_was_said_while_muted_is_never_heard():
+    """A tone while muted, silence otherwise; a delay of half a second, so that it would come out after unmuting."""
+    line, heard = DelayLine(RATE), []
+    for number in range(400):
+        line.muted = 100 <= number < 200
+        end = (number + 1) * BLOCK
+        tone = sine(1000.0)((end - BLOCK + np.arange(BLOCK)) / RATE)
+        line.push((tone if 110 <= number < 200 else tone * 0).astype(np.float32), end / RATE)
+        line.aim(0.5)
+        heard.append(line.pull(BLOCK, end / RATE + AHEAD_S))
+    assert np.abs(np.concatenate(heard)).max() < 1e-6
+
+
+def test_gate_stays_open_until_a_late_voice_has_been_heard():
+    """With a delay of more than a second the last of it comes out long after it was captured."""
+    sound, _ = simulate(
+        DelayLine(RATE, gate_db=-50), 10, lambda times: sine(500.0)(times) * (times < 6), lambda now: 1.5, block=BLOCK
+    )
+    last = round((6 + 1.5 - AHEAD_S) * RATE)
+    assert np.abs(sound[last - RATE // 10 : last - RATE // 50]).max() > 0.49
 
 
 def test_mute_and_unmute_are_soft():

@@ -24,6 +24,8 @@ Pull = Callable[[int, float], Float[np.ndarray, " n"]]
 
 HELD_S = 4.0
 MOST_DELAY_S = 3.0
+AWAY_S = 0.5
+"""Of what is held: what is being written there is not read."""
 MOST_STRETCH = 0.02
 """Of the speed; a third of a semitone, and only while the delay is off by 40 ms or more."""
 CORRECTED_S = 2.0
@@ -38,6 +40,13 @@ REMEMBERED = 500
 IN_TIME = 0.98
 """Share of the last `REMEMBERED` blocks for which the delay is long enough; a rare hiccup is heard, not made lasting."""
 SPARE_S = 0.002
+HICCUP_S = 0.03
+"""Too late by more than this is a gap, whose blocks do not count for the delay..."""
+LASTING = 60
+"""...unless so many have been captured since. The clock of a device that has lost samples is right again after fewer."""
+MUTING_S = 0.02
+HOLD_S = 0.6
+"""The gate stays open for so long, once what was said has been heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ class DelayLine:
     """`push` what was captured, `pull` what is to be played; one at a time.
 
     Attributes:
-        muted: play silence.
+        muted: play silence, and forget what is captured meanwhile: it is not heard later either.
     """
 
     def __init__(self, rate: float, *, gate_db: float | None = None) -> None:
@@ -77,9 +86,9 @@ class DelayLine:
         self._floor_s = 0.0
         self._needed: deque[float] = deque(maxlen=REMEMBERED)
         self._late = self._blocks = 0
-        self._starved = False
+        self._starved, self._since = False, 0
         self._gate, self._voice = Gate(rate, gate_db), True
-        self._fader, self._rescue = Fader(rate, fade_s=0.02), Fader(rate)
+        self._fader, self._rescue, self._deaf = Fader(rate, MUTING_S), Fader(rate), Fader(rate, MUTING_S)
         self.muted = False
 
     @property
@@ -91,15 +100,17 @@ class DelayLine:
     def aim(self, delay_s: float) -> None:
         """Let the delay become `delay_s`, from capture to being heard."""
         self._target_s = min(max(delay_s, 0.0), MOST_DELAY_S)
-        if math.isnan(self._followed_s):
+        if not abs(self._target_s - self._followed_s) <= JUMP_S:  # or there is none yet
             self._followed_s = self._target_s
 
     def push(self, block: Float[np.ndarray, " n"], captured_s: float) -> None:
         """Take the next captured samples (float32); `captured_s` is the time of the one that follows them."""
         places = (self._written + np.arange(len(block))) % len(self._ring)
-        self._ring[places] = block
+        self._ring[places] = block * self._deaf.gains(len(block), is_open=not self.muted)
         self._written += len(block)
+        self._since += 1
         self._captured.update(self._written, captured_s)
+        self._gate.hold_s = HOLD_S + max(self._floor_s, 0.0 if math.isnan(self._target_s) else self._target_s)
         self._voice = self._gate.is_open(block)
 
     def pull(self, count: int, played_s: float) -> Float[np.ndarray, " count"]:
@@ -127,11 +138,13 @@ class DelayLine:
         """The delay to be had: the target, followed softly, but never less than the devices allow."""
         share = 1 - math.exp(-count / self._rate / FOLLOWED_S)
         self._followed_s += share * (self._target_s - self._followed_s)
-        self._needed.append(heard_s - self._captured.time_of(self._newest - count))
+        needed_s = heard_s - self._captured.time_of(self._newest - count)
+        if not self._starved or needed_s < self._floor_s + HICCUP_S or self._since > LASTING:
+            self._needed.append(needed_s)
         self._blocks += 1
         if self._blocks % 16 == 1 or self._blocks < 16:
             self._floor_s = percentile(list(self._needed), IN_TIME) + SPARE_S
-        return max(self._followed_s, self._floor_s)
+        return min(max(self._followed_s, self._floor_s), HELD_S - AWAY_S)
 
     @property
     def _newest(self) -> int:
@@ -157,6 +170,7 @@ class DelayLine:
         short = bool(missing.any())
         if short and not self._starved:
             self._late += 1
+            self._since = 0
         self._starved = short
         if not short:
             return interpolated(self._ring, positions) * self._rescue.gains(len(positions), is_open=True)
