@@ -15,7 +15,7 @@ from f2fcam.config import StartConfig
 from f2fcam.control import error_from, error_message
 from f2fcam.errors import F2FError
 from f2fcam.logs import FORMAT, log_folder
-from f2fcam.supervisor import Supervisor
+from f2fcam.supervisor import Announce, Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -24,21 +24,23 @@ LOADING_S = 90.0
 REAPED_S = 5.0
 
 
-def start_detached(config: StartConfig, *, engine: list[str] | None = None) -> str | None:
+def start_detached(
+    config: StartConfig, *, engine: list[str] | None = None, announce: Announce | None = None
+) -> str | None:
     """Run the camera in a process of its own; the device once pictures flow, None while it is still loading.
 
-    Raises what keeps it from starting.
+    Raises what keeps it from starting, and announces what else has gone wrong by then (see `Supervisor`).
     """
     values = dataclasses.asdict(config) | {"profiles": str(config.profiles) if config.profiles else None}
     setup = {"config": values, "engine": engine}
     daemon = Child([sys.executable, "-m", "f2fcam.daemon"], setup, (), log_folder() / "supervisor.log")
     with contextlib.closing(daemon.channel):
-        device = _first_picture(daemon)
+        device = _first_picture(daemon, announce)
     daemon.let_go()
     return device
 
 
-def _first_picture(daemon: Child) -> str | None:
+def _first_picture(daemon: Child, announce: Announce | None) -> str | None:
     device, deadline = None, time.monotonic() + LOADING_S
     while time.monotonic() < deadline and not daemon.channel.ended:
         select.select([daemon.channel], [], [], max(0.0, deadline - time.monotonic()))
@@ -48,7 +50,10 @@ def _first_picture(daemon: Child) -> str | None:
                 raise error_from(message)
             if message["event"] == "on air":
                 return device
-            device = message["what"]
+            if message["event"] == "open":
+                device = message["what"]
+            elif announce is not None:
+                announce(message["event"], message["what"])
     if daemon.channel.ended and daemon.wait(REAPED_S):
         raise F2FError(f"The camera did not start: {daemon.ended()}.", hint=f"Look into {daemon.log}.")
     return None

@@ -61,7 +61,8 @@ class Supervisor:
     """One running camera.
 
     `every_frame` sends each picture of a file once, without pace, and ends with the file. `announce("open", device)` is
-    called when the device is there with a placeholder, `announce("on air", profile)` at the first picture.
+    called when the device is there with a placeholder, `announce("on air", profile)` at the first picture, `announce("no sound",
+    why)` when there should be sound and is none for now.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class Supervisor:
             self._take_picture()
             self._follow_engine()
             self._show()
-            self._sound.step(self._now, self._tally.latency.recent())
+            self._sound.step(self._now, self._tally.lateness.recent())
             self._keep_house()
 
     def _timeout_s(self) -> float:
@@ -234,7 +235,9 @@ class Supervisor:
         if not self._output.send(picture, timestamp_ns, self._now, ending=self._stopping):
             return
         if self._fresh:
-            self._tally.latency.add((time.monotonic_ns() - self._captured_ns) / 1e6)
+            age_ms = (time.monotonic_ns() - self._captured_ns) / 1e6
+            self._tally.latency.add(age_ms)
+            self._tally.lateness.add(age_ms, self._now)
         self._fresh = False
         self._tally.sent += 1
         self._tally.rate.add(self._now)
@@ -244,7 +247,13 @@ class Supervisor:
         off = reason_against(config.sound, config.source, self._output.uri)
         if off is not None and config.sound != "off":
             log.info("No sound: %s.", off)
-        return SoundProcess(config.sound, parse_gate(config.sound_gate), off=off)
+        return SoundProcess(
+            config.sound,
+            parse_gate(config.sound_gate),
+            off=off,
+            idle_s=None if config.always_on else config.idle_s,
+            tell=lambda reason: self._announce("no sound", reason),
+        )
 
     def _engine_setup(self) -> Message:
         config = self._config

@@ -1,4 +1,4 @@
-"""The microphone and a virtual cable through sounddevice (PortAudio): Windows, macOS, and Linux without a sound server.
+"""The microphone and a virtual cable through sounddevice (PortAudio), on Windows and macOS. It is always open there.
 
 A driver of its own is needed there, since no program can make a microphone: BlackHole (macOS) or VB-Cable (Windows).
 No real machine of either kind has run this.
@@ -115,6 +115,10 @@ class PortAudioDevices:
             raise DeviceError(
                 f"The sound does not start: {error}.", hint="Is another program using the microphone?"
             ) from error
+
+    def too_slow(self, delay_s: float) -> bool:
+        """Opened anew for such a delay, they would hold less."""
+        return False
 
     def close(self) -> None:
         """Stop."""

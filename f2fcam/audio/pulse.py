@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from jaxtyping import Float
 
 from f2fcam.audio import MICROPHONE, RATE
 from f2fcam.audio.delay_line import Pull, Push
-from f2fcam.audio.virtual_microphone import SINK, chosen_microphone, make_virtual_microphone
+from f2fcam.audio.virtual_microphone import SINK, chosen_microphone
 from f2fcam.errors import DeviceError, F2FError
 
 PLAYBACK, RECORD = 1, 2
@@ -29,6 +31,8 @@ BLOCK = RATE // 100
 """Samples at once: what the server is asked to hand over."""
 LEAST_HELD_S, MOST_HELD_S = 0.02, 0.06
 """Held by the server for us: so long may we be late."""
+WORTH_S = 0.005
+"""So much less held is worth an interruption."""
 DEVICES_S = 0.045
 """What capture, both devices and our blocks take beside (measured: 25 to 45 ms)."""
 FIRST_BLOCKS = 50
@@ -37,7 +41,8 @@ PROMPT_S, TRIES = 0.0005, 3
 """An answer that took longer says what was true at an unknown time."""
 AT_ONCE = 0
 """Play without waiting for a full buffer: a stream that came late once would wait again, and be later ever after."""
-
+STAY = "node.dont-reconnect=true state.restore-target=false"
+"""For PipeWire: a stream ends with its device. It would be moved to a new default otherwise, which may be our own microphone."""
 
 BUFFERING = ("most", "target", "before", "least", "fragment")
 
@@ -133,12 +138,13 @@ class PulseDevices:
 
     Attributes:
         blocks: captured and played so far.
+        xruns: times that we came too late with what is to be played.
         failure: why a thread has ended.
     """
 
     def __init__(self, microphone: str, delay_s: float) -> None:
-        self._held_s = min(max(delay_s - DEVICES_S, LEAST_HELD_S), MOST_HELD_S)
-        make_virtual_microphone()
+        os.environ.setdefault("PULSE_PROP", STAY)
+        self._held_s = _held_s(delay_s)
         self.microphone = chosen_microphone(microphone)
         self.output = MICROPHONE
         self.blocks = [0, 0]
@@ -152,6 +158,10 @@ class PulseDevices:
         for serve, line in ((self._record, push), (self._play, pull)):
             self._threads.append(threading.Thread(target=self._guarded, args=(serve, line), daemon=True))
             self._threads[-1].start()
+
+    def too_slow(self, delay_s: float) -> bool:
+        """Opened anew for such a delay, they would hold less."""
+        return _held_s(delay_s) < self._held_s - WORTH_S
 
     def close(self) -> None:
         """Stop; a thread that hangs in the server is left behind."""
@@ -176,10 +186,18 @@ class PulseDevices:
     def _play(self, pull: Pull) -> None:
         silence = np.zeros(BLOCK, np.float32)
         with contextlib.closing(PulsePlayer(SINK, self._held_s)) as player:
+            written_s = math.inf
             while not self._stopped:
                 known = self.blocks[1] > FIRST_BLOCKS
-                player.write(pull(BLOCK, player.heard_s()) if known else silence)
+                block = pull(BLOCK, player.heard_s()) if known else silence
+                self.xruns += time.monotonic() - written_s > self._held_s
+                player.write(block)
+                written_s = time.monotonic()
                 self.blocks[1] += 1
+
+
+def _held_s(delay_s: float) -> float:
+    return min(max(delay_s - DEVICES_S, LEAST_HELD_S), MOST_HELD_S)
 
 
 def _buffering(**samples: int) -> _Buffering:

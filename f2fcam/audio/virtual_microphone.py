@@ -16,6 +16,10 @@ from f2fcam.errors import DeviceError
 
 SINK = "f2f_sink"
 SOURCE = "f2f_microphone"
+PARTS = (f"sink_name={SINK}", f"source_name={SOURCE}")
+"""What tells our two modules from others."""
+LAST_CHOICE = "priority.session=-1"
+"""PipeWire makes the sink with the highest priority the default; ours is to be heard of nobody."""
 TIMEOUT_S = 5.0
 
 
@@ -30,11 +34,11 @@ def server_reason() -> str | None:
 
 
 def make_virtual_microphone() -> None:
-    """Make it, if it is not there; halves of one are exchanged."""
-    if len(_module_numbers()) == 2:
+    """Make it, if it is not there; halves of one, and what is there twice, are exchanged."""
+    if is_whole():
         return
     remove_virtual_microphone()
-    sink = f"sink_properties='device.description=\"{MICROPHONE} (input)\"'"
+    sink = f"sink_properties='device.description=\"{MICROPHONE} (input)\" {LAST_CHOICE}'"
     _pactl(
         "load-module", "module-null-sink", f"sink_name={SINK}", f"rate={RATE}", "channels=1", "channel_map=mono", sink
     )
@@ -47,8 +51,23 @@ def make_virtual_microphone() -> None:
 
 def remove_virtual_microphone() -> None:
     """Take it away, whoever made it."""
-    for number in reversed(_module_numbers()):
+    for number, _ in reversed(_modules()):
         _pactl("unload-module", number)
+
+
+def is_whole() -> bool:
+    """It is there, both halves of it, once."""
+    return [part for _, part in _modules()] == list(PARTS)
+
+
+def count_listeners() -> int:
+    """How many streams record from it, at least; those that pause included.
+
+    A stream of PipeWire's that records from several sources is listed with one of them only; that ours is at work tells of it.
+    """
+    numbers = {line[0]: line[-1] for line in _listed("sources") if line[1:2] == [SOURCE]}
+    count = sum(line[1] in numbers for line in _listed("source-outputs") if len(line) > 1)
+    return max(count, int("RUNNING" in numbers.values()))
 
 
 def chosen_microphone(wanted: str) -> str:
@@ -87,28 +106,62 @@ def _descriptions() -> dict[str, str]:
     return found
 
 
-def _module_numbers() -> list[str]:
-    """Our modules, the oldest first."""
-    ours = (f"sink_name={SINK}", f"source_name={SOURCE}")
-    return [line[0] for line in _listed("modules") if len(line) > 2 and any(mark in line[2].split() for mark in ours)]
+def _modules() -> list[tuple[str, str]]:
+    """Our modules, the oldest first: number, and which part of `PARTS` it is."""
+    lines = [line for line in _listed("modules") if len(line) > 2]
+    return [(line[0], part) for line in lines for part in PARTS if part in line[2].split()]
 
 
 def _listed(what: str) -> list[list[str]]:
     return [line.split("\t") for line in _pactl("list", "short", what).splitlines()]
 
 
-def _pactl(*arguments: str) -> str:
+class ServerEvents:
+    """What changes in the sound server, for one `select` loop: `pactl subscribe`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [_program(), "subscribe"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=_environment()
+        )
+        assert self._process.stdout is not None
+        self._lines = self._process.stdout
+        self._rest = b""
+
+    def fileno(self) -> int:
+        """Readable when something has changed."""
+        return self._lines.fileno()
+
+    def receive(self) -> set[tuple[str, str]]:
+        """What has: ("new", "source"), ("remove", "source-output"), ("change", "server"), ... Waits for the first."""
+        data = os.read(self.fileno(), 65536)
+        if not data:
+            raise DeviceError("The sound server is gone.", hint="systemctl --user restart pipewire-pulse")
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        words = [line.decode(errors="replace").split() for line in lines]  # Event 'new' on source #5
+        return {(line[1].strip("'"), line[3]) for line in words if len(line) > 3}
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._process.kill()
+        self._process.wait()
+        self._lines.close()
+
+
+def _program() -> str:
     program = shutil.which("pactl")
     if program is None:
         raise DeviceError("The program pactl is missing.", hint="sudo apt-get install pulseaudio-utils")
+    return program
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"LC_ALL": "C.UTF-8"}
+
+
+def _pactl(*arguments: str) -> str:
+    line = [_program(), *arguments]
     try:
-        done = subprocess.run(
-            [program, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            env=os.environ | {"LC_ALL": "C.UTF-8"},
-        )
+        done = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT_S, env=_environment())
     except subprocess.TimeoutExpired as error:
         raise DeviceError(
             "The sound server does not answer.", hint="Restart it: systemctl --user restart pipewire-pulse"

@@ -1,4 +1,4 @@
-"""The process of the sound: captures, delays, plays, reports; ends when the camera says so or is gone."""
+"""The process of the sound: captures, delays, plays, reports while somebody listens; ends when the camera says so or is gone."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
 
-from f2fcam.audio import RATE
+from f2fcam.audio import MICROPHONE, RATE
 from f2fcam.audio.delay_line import DelayLine, Pull, Push
-from f2fcam.audio.virtual_microphone import remove_virtual_microphone, server_reason
+from f2fcam.audio.virtual_microphone import (
+    ServerEvents,
+    chosen_microphone,
+    count_listeners,
+    is_whole,
+    make_virtual_microphone,
+    remove_virtual_microphone,
+)
 from f2fcam.channel import Channel, Message, from_parent
 from f2fcam.control import error_message
 from f2fcam.errors import DeviceError, F2FError
+from f2fcam.on_demand import Attention
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +41,18 @@ LATER_S = 0.010
 REPORT_S = 0.5
 HUNG_S = 5.0
 """A device that moves no sound for so long is opened again."""
+RETRY_S = 30.0
+"""A microphone that was not there is looked for again, unless the server tells of a change before."""
+RECOUNT_S = 30.0
+"""Listeners are counted again, should an event have been missed; the first time soon, for events are told of a little later."""
+SLOW_S, TOO_SLOW_S = 0.005, 3.0
+"""Later than wanted by more than this for so long: the devices are opened anew with less held."""
+CAME_AND_WENT = {(what, kind) for what in ("new", "remove") for kind in ("source", "sink", "module")} | {
+    ("change", "server")
+}
+"""After these another microphone may be the right one, or ours may be gone."""
+LONGEST_S = 3600.0
+LISTENING = {(what, "source-output") for what in ("new", "change", "remove")} | {("change", "source")}
 
 
 class Devices(Protocol):
@@ -45,17 +66,25 @@ class Devices(Protocol):
 
     def start(self, push: Push, pull: Pull) -> None: ...
 
+    def too_slow(self, delay_s: float) -> bool: ...
+
     def close(self) -> None: ...
 
 
 class Sound:
-    """A delay line between two devices, which work in threads of their own."""
+    """A delay line between two devices, which work in threads of their own.
+
+    Attributes:
+        microphone: its name.
+    """
 
     def __init__(self, devices: Devices, gate_db: float | None) -> None:
         self._devices = devices
         self._line = DelayLine(RATE, gate_db=gate_db)
         self._lock = threading.Lock()
         self._moved, self._moved_at = [0, 0], [time.monotonic()] * 2
+        self._in_time = self._moved_at[0]
+        self.microphone = devices.microphone
 
     def start(self) -> None:
         """Let sound flow."""
@@ -67,6 +96,24 @@ class Sound:
             if "latency_ms" in message:
                 self._line.aim(message["latency_ms"] / 1e3 + LATER_S)
             self._line.muted = bool(message.get("muted", self._line.muted))
+
+    def close(self) -> None:
+        """Let go of the devices."""
+        self._devices.close()
+
+    @property
+    def xruns(self) -> int:
+        """Gaps so far."""
+        with self._lock:
+            return self._line.state.xruns + self._devices.xruns
+
+    def too_slow(self, now: float) -> bool:
+        """It has been later than it should for a while, and need not be."""
+        with self._lock:
+            state = self._line.state
+        if not state.floor_s > state.target_s + SLOW_S or not self._devices.too_slow(state.target_s - LATER_S):
+            self._in_time = now
+        return now - self._in_time > TOO_SLOW_S
 
     def report(self) -> Message:
         """For `f2fcam status`; raises when the sound has stopped."""
@@ -82,12 +129,13 @@ class Sound:
         with self._lock:
             state = self._line.state
         return {
+            "state": "on",
             "microphone": self._devices.microphone,
             "device": self._devices.output,
             "delay_ms": _ms(state.delay_s),
             "target_ms": _ms(state.target_s),
             "least_ms": _ms(state.floor_s),
-            "xruns": state.xruns + self._devices.xruns,
+            "xruns": self.xruns,
             "quiet": state.quiet,
         }
 
@@ -100,6 +148,98 @@ class Sound:
             return self._line.pull(count, played_s)
 
 
+class OnDemand:
+    """Sound while somebody listens. What it is told meanwhile is kept; the microphone is closed meanwhile.
+
+    `listeners` counts them, `None` where nobody can: it is always open then. Between two openings it remembers the gaps.
+    """
+
+    def __init__(self, setup: Message, send: Callable[[Message], None], *, counted: bool) -> None:
+        now = time.monotonic()
+        self._told, self._send, self._counted = dict(setup), send, counted and setup["idle_s"] is not None
+        self._attention = Attention(setup["idle_s"] if self._counted else 0.0)
+        self._attention.look(None, now)  # open it once: what is wrong shows at the start
+        self._listeners: int | None = None
+        self._sound: Sound | None = None
+        self._xruns = 0
+        self._reason: str | None = None
+        self._report_at = self._retry_at = now
+        self._recount_at = now + REPORT_S if self._counted else math.inf
+
+    @property
+    def wait_s(self) -> float:
+        """Until `step` has something to do."""
+        retry_at = self._retry_at if self._sound is None and self._attention.awake else math.inf
+        return max(0.0, min(self._report_at, retry_at, self._recount_at) - time.monotonic())
+
+    def follow(self, message: Message) -> None:
+        """Take what the camera says: the picture's latency, mute."""
+        self._told |= message
+        if self._sound is not None:
+            self._sound.follow(message)
+
+    def heed(self, events: set[tuple[str, str]]) -> None:
+        """Take what has changed in the sound server."""
+        now = time.monotonic()
+        if events & LISTENING:
+            self._recount_at = min(self._recount_at, now)
+        if not events & CAME_AND_WENT:
+            return
+        if not is_whole():
+            raise DeviceError(f"{MICROPHONE} was taken away.", hint="It is made again.")
+        self._retry_at = now
+        if self._sound is not None and _other_microphone(self._told["microphone"], self._sound.microphone):
+            self._close()
+
+    def step(self) -> None:
+        """Open, close, report; raises when the sound has stopped."""
+        now = time.monotonic()
+        if now >= self._recount_at:
+            self._listeners, self._recount_at = count_listeners(), now + RECOUNT_S
+        if self._attention.look(self._listeners if self._counted else None, now):
+            self._report_at = self._retry_at = now
+        if self._sound is not None and (not self._attention.awake or self._sound.too_slow(now)):
+            self._close()
+        if self._sound is None and self._attention.awake and now >= self._retry_at:
+            self._open(now)
+        if now >= self._report_at:
+            self._report(now)
+
+    def close(self) -> None:
+        """Let go of the devices."""
+        if self._sound is not None:
+            self._close()
+
+    def _open(self, now: float) -> None:
+        try:
+            sound = Sound(open_devices(self._told["microphone"], self._told["latency_ms"] / 1e3), self._told["gate_db"])
+            sound.follow(self._told)
+            sound.start()
+        except DeviceError as error:
+            self._reason, self._retry_at = f"{error.message} {error.hint}".strip(), now + RETRY_S
+            self._send(error_message(error))
+            return
+        self._sound, self._reason = sound, None
+
+    def _close(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
+            self._xruns += self._sound.xruns
+            self._sound = None
+
+    def _report(self, now: float) -> None:
+        """What has changed least: nothing while it rests, after the first time."""
+        self._report_at = now + REPORT_S if self._attention.awake else math.inf
+        if self._sound is not None:
+            report = self._sound.report()
+            report["xruns"] += self._xruns
+        elif not self._attention.awake:
+            report = {"state": "asleep", "device": MICROPHONE, "xruns": self._xruns, "reason": self._reason}
+        else:
+            return
+        self._send({"report": report | {"listeners": self._listeners if self._counted else None}})
+
+
 def main() -> int:
     """Serve until the parent says `close` or is gone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
@@ -108,9 +248,13 @@ def main() -> int:
         os.nice(NICENESS)
     channel, setup = from_parent()
     try:
-        setup |= _first_latency(channel, setup)
-        if not channel.ended:
-            _run(channel, setup)
+        with contextlib.ExitStack() as stack:
+            events = None
+            if sys.platform == "linux":
+                make_virtual_microphone()
+                events = stack.enter_context(contextlib.closing(ServerEvents()))
+            sound = stack.enter_context(contextlib.closing(OnDemand(setup, channel.send, counted=events is not None)))
+            _serve(channel, sound, events)
         if sys.platform == "linux":
             remove_virtual_microphone()  # after an error it stays: who listens to it hears on
     except F2FError as error:
@@ -120,29 +264,9 @@ def main() -> int:
     return 0
 
 
-def _first_latency(channel: Channel, setup: Message) -> Message:
-    """Wait until the camera knows how late the picture is."""
-    told: Message = {}
-    while not channel.ended and (setup | told).get("latency_ms") is None:
-        select.select([channel], [], [])
-        for message in channel.receive():
-            if message.get("command") == "close":
-                channel.ended = True
-            told |= message
-    return told
-
-
-def _run(channel: Channel, setup: Message) -> None:
-    devices = open_devices(setup["microphone"], setup["latency_ms"] / 1e3)
-    try:
-        _serve(channel, Sound(devices, setup["gate_db"]), setup)
-    finally:
-        devices.close()
-
-
 def open_devices(microphone: str, delay_s: float) -> Devices:
-    """The sound server's where there is one, else what PortAudio finds."""
-    if sys.platform == "linux" and server_reason() is None:
+    """The sound server's on Linux, else what PortAudio finds."""
+    if sys.platform == "linux":
         from f2fcam.audio.pulse import PulseDevices
 
         return PulseDevices(microphone, delay_s)
@@ -151,19 +275,25 @@ def open_devices(microphone: str, delay_s: float) -> Devices:
     return PortAudioDevices(microphone)
 
 
-def _serve(channel: Channel, sound: Sound, setup: dict[str, Any]) -> None:
-    sound.follow(setup)
-    sound.start()
-    due = 0.0
+def _serve(channel: Channel, sound: OnDemand, events: ServerEvents | None) -> None:
+    waiting = [channel] if events is None else [channel, events]
     while not channel.ended:
-        ready, _, _ = select.select([channel], [], [], max(0.0, due - time.monotonic()))
-        for message in channel.receive() if ready else []:
+        sound.step()
+        ready, _, _ = select.select(waiting, [], [], min(sound.wait_s, LONGEST_S))
+        for message in channel.receive() if channel in ready else []:
             if message.get("command") == "close":
                 return
             sound.follow(message)
-        if time.monotonic() >= due:
-            channel.send({"report": sound.report()})
-            due = time.monotonic() + REPORT_S
+        if events is not None and events in ready:
+            sound.heed(events.receive())
+
+
+def _other_microphone(wanted: str, present: str) -> bool:
+    """Another one would be chosen now. One that is gone ends its stream, which tells of it."""
+    try:
+        return chosen_microphone(wanted) != present
+    except DeviceError:
+        return False
 
 
 def _ms(seconds: float) -> float | None:

@@ -91,7 +91,7 @@ def start(
         raise typer.Exit(supervisor.start(config, announce=_announce))
     from f2fcam.daemon import start_detached
 
-    device = start_detached(config)
+    device = start_detached(config, announce=_announce)
     err.print(
         f"{profile} is on the air: {device}. End it with `f2fcam stop`."
         if device
@@ -157,9 +157,11 @@ def recalibrate() -> None:
 
 
 def _announce(event: str, what: str) -> None:
-    """What the camera in the foreground tells while it comes up."""
+    """What the camera tells while it comes up."""
     if event == "open":
         err.print(f"Output: {what}", markup=False)
+    elif event == "no sound":
+        err.print(f"No sound for now: {what}", markup=False)
     else:
         err.print(f"{what} is on the air. End it with Ctrl-C.", markup=False)
 

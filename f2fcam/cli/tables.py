@@ -95,6 +95,8 @@ def _joined(*parts: str | None) -> str:
 def _sound(facts: dict[str, Any]) -> str:
     """Whence, under which name, how late and how late it should be, and what was missed."""
     reason = str(facts.get("reason") or "")
+    if facts.get("state") == "asleep":
+        return _joined(f"nobody listens to {facts.get('device')}: the microphone is closed", reason)
     if facts.get("state") != "on":
         return _joined(facts.get("state"), reason)
     delay, target, least = facts.get("delay_ms"), facts.get("target_ms") or 0.0, facts.get("least_ms") or 0.0
