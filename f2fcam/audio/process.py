@@ -87,6 +87,11 @@ class SoundProcess:
         return self._off is None
 
     @property
+    def pid(self) -> int | None:
+        """The present one's process number."""
+        return self._child.pid if self._child else None
+
+    @property
     def log_file(self) -> Path:
         """What the process wrote."""
         return log_folder() / "sound.log"

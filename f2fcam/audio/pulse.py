@@ -35,7 +35,7 @@ WORTH_S = 0.005
 """So much less held is worth an interruption."""
 DEVICES_S = 0.045
 """What capture, both devices and our blocks take beside (measured: 25 to 45 ms)."""
-FIRST_BLOCKS = 50
+FIRST_BLOCKS = 15
 """Until the server knows how late a stream is, at most."""
 PROMPT_S, TRIES = 0.0005, 3
 """An answer that took longer says what was true at an unknown time."""

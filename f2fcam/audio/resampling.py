@@ -35,6 +35,11 @@ def interpolated(ring: Float[np.ndarray, " size"], positions: Float[np.ndarray, 
     return sound
 
 
+def prepare() -> None:
+    """Make the kernels, which takes longer than a block lasts."""
+    _kernels()
+
+
 @lru_cache(maxsize=1)
 def _kernels() -> Float[np.ndarray, "powers taps"]:
     """The coefficients of each tap, highest power of (fraction - 1/2) first; float32."""

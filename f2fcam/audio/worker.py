@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from f2fcam.audio import MICROPHONE, RATE
 from f2fcam.audio.delay_line import DelayLine, Pull, Push
+from f2fcam.audio.resampling import prepare
 from f2fcam.audio.virtual_microphone import (
     ServerEvents,
     chosen_microphone,
@@ -247,6 +248,7 @@ def main() -> int:
     with contextlib.suppress(PermissionError, AttributeError):
         os.nice(NICENESS)
     channel, setup = from_parent()
+    prepare()
     try:
         with contextlib.ExitStack() as stack:
             events = None
