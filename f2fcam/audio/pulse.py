@@ -143,7 +143,9 @@ class PulseDevices:
     """
 
     def __init__(self, microphone: str, delay_s: float) -> None:
-        os.environ.setdefault("PULSE_PROP", STAY)
+        chosen = os.environ.get("PULSE_PROP", "")
+        if STAY not in chosen:
+            os.environ["PULSE_PROP"] = f"{chosen} {STAY}".strip()
         self._held_s = _held_s(delay_s)
         self.microphone = chosen_microphone(microphone)
         self.output = MICROPHONE
