@@ -251,6 +251,15 @@ def test_gate_stays_open_until_a_late_voice_has_been_heard():
     assert np.abs(sound[last - RATE // 10 : last - RATE // 50]).max() > 0.49
 
 
+def test_a_few_lost_samples_are_not_followed_by_seconds_of_silence():
+    """0.12 s of capture are lost: too little for a jump by itself, and more than there is in hand."""
+    line = DelayLine(RATE)
+    sound, delays = simulate(line, 12, sine(1000.0), lambda now: 0.1, lost=lambda now: 5 < now < 5.12)
+    loud = np.abs(sound.reshape(-1, BLOCK)).max(axis=1) > 0.2
+    assert (~loud[520:]).sum() < 80 and np.abs(delays[700:, 1] - 0.1).max() < 0.002
+    assert np.abs(np.diff(sound)).max() < 0.08
+
+
 def test_mute_and_unmute_are_soft():
     line, heard = DelayLine(RATE), []
     for part, muted in enumerate((False, True, False)):
@@ -395,6 +404,7 @@ def until(process: SoundProcess, ready: Callable[[dict], bool], latency_ms: floa
 def ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("PULSE_SERVER", "tests")
+    monkeypatch.setattr(virtual_microphone.shutil, "which", lambda name: name)
     monkeypatch.setattr("f2fcam.audio.process.remove_virtual_microphone", lambda: REMOVED.append(True))
     REMOVED.clear()
     made: list[SoundProcess] = []

@@ -34,6 +34,8 @@ SLEW_S = 0.2
 """Until the speed has changed by `MOST_STRETCH`: no sudden change of pitch."""
 JUMP_S = 0.25
 """Off by more than this, the delay is put right at once by a cross-fade: a device stood still, or has just come."""
+BACK_S = 0.01
+"""Too early by this and with nothing to play, it goes back at once: there is nothing to be heard of it. Samples were lost."""
 FOLLOWED_S = 1.0
 """Time constant of the wanted delay."""
 REMEMBERED = 500
@@ -123,7 +125,8 @@ class DelayLine:
         wanted = self._captured.count_at(heard_s - self._wanted_s(count, heard_s))
         if math.isnan(self._position):
             self._position = wanted
-        jumps = abs(wanted - self._position) > JUMP_S * self._rate
+        ahead = self._position - wanted
+        jumps = abs(ahead) > JUMP_S * self._rate or (self._starved and ahead > BACK_S * self._rate)
         leaving = self._read(self._advance(count, wanted)) if jumps else None
         if jumps:
             self._position = wanted

@@ -17,7 +17,7 @@ from f2fcam.errors import DeviceError, F2FError
 
 CABLES = {"blackhole": "BlackHole", "cable input": "CABLE Output"}
 """What the output we play into is called, and the name under which other programs find what it carries."""
-HOST_APIS = ("Windows WASAPI", "Core Audio", "ALSA")
+HOST_APIS = ("Windows WASAPI", "Core Audio")
 """The first is best, where a device is listed under several."""
 LATENCY_S = 0.02
 
@@ -134,5 +134,7 @@ def _sounddevice() -> Any:
     except ImportError as error:
         raise DeviceError("sounddevice is not installed.", hint="pip install 'f2fcam[sound]'") from error
     except OSError as error:  # its PortAudio
-        raise DeviceError("The PortAudio library is missing.", hint="sudo apt-get install libportaudio2") from error
+        raise DeviceError(
+            "The PortAudio library is missing.", hint="pip install --force-reinstall sounddevice"
+        ) from error
     return sounddevice

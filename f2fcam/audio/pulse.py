@@ -146,6 +146,7 @@ class PulseDevices:
         chosen = os.environ.get("PULSE_PROP", "")
         if STAY not in chosen:
             os.environ["PULSE_PROP"] = f"{chosen} {STAY}".strip()
+        _library()  # what is missing shows here, not in a thread
         self._held_s = _held_s(delay_s)
         self.microphone = chosen_microphone(microphone)
         self.output = MICROPHONE

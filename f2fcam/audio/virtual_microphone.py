@@ -25,11 +25,11 @@ TIMEOUT_S = 5.0
 
 def server_reason() -> str | None:
     """Why there is no sound server to talk to; None where one should be."""
-    if os.environ.get("PULSE_SERVER"):
-        return None
     runtime = os.environ.get("PULSE_RUNTIME_PATH") or os.environ.get("XDG_RUNTIME_DIR", "") + "/pulse"
-    if not (Path(runtime) / "native").exists():
+    if not os.environ.get("PULSE_SERVER") and not (Path(runtime) / "native").exists():
         return "no PulseAudio or PipeWire sound server runs"
+    if shutil.which("pactl") is None:
+        return "the program pactl (pulseaudio-utils) is missing"
     return None
 
 

@@ -158,6 +158,17 @@ def test_microphone_is_open_only_while_somebody_listens(room: Session, tmp_path:
         print(f"\nsound {took_s:.2f} s after somebody listens")  # noqa: T201
 
 
+def test_a_process_that_stood_still_counts_a_gap(room: Session):
+    with running(idle_s=None) as process:
+        before = until(process, heard, "sound")["xruns"]
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.3)
+        os.kill(process.pid, signal.SIGCONT)
+        status = until(process, lambda status: status.get("xruns", 0) > before, "a gap")
+        assert heard(status) and status["restarts"] == 0
+
+
 def test_a_killed_process_comes_again_and_takes_over(room: Session):
     with running() as process:
         until(process, heard, "sound")
