@@ -539,8 +539,10 @@ class Desk:
         for _ in range(round(seconds * 10)):
             sound.step()
             self.now += 0.1
-            for devices in self.opened:
+            for devices in self.opened[-1:]:
                 devices.blocks = [devices.blocks[0] + 1, devices.blocks[1] + 1]
+                devices.push(np.zeros(4800, np.float32), self.now)
+                devices.pull(4800, self.now + AHEAD_S)
         return self.said[-1]
 
 

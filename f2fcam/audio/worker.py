@@ -103,6 +103,12 @@ class Sound:
         self._devices.close()
 
     @property
+    def flows(self) -> bool:
+        """There has been sound from end to end."""
+        with self._lock:
+            return not math.isnan(self._line.state.delay_s)
+
+    @property
     def xruns(self) -> int:
         """Gaps so far."""
         with self._lock:
@@ -197,7 +203,8 @@ class OnDemand:
         now = time.monotonic()
         if now >= self._recount_at:
             self._listeners, self._recount_at = count_listeners(), now + RECOUNT_S
-        if self._attention.look(self._listeners if self._counted else None, now):
+        begins = self._sound is not None and not self._sound.flows
+        if self._attention.look(self._listeners if self._counted and not begins else None, now):
             self._report_at = self._retry_at = now
         if self._sound is not None and (not self._attention.awake or self._sound.too_slow(now)):
             self._close()

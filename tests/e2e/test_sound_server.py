@@ -55,7 +55,7 @@ def environment(room: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 @contextlib.contextmanager
-def running(idle_s: float | None = IDLE_S) -> Iterator[SoundProcess]:
+def running(idle_s: float | None = None) -> Iterator[SoundProcess]:
     process = SoundProcess(MICROPHONE, None, off=None, idle_s=idle_s)
     try:
         yield process
@@ -104,7 +104,7 @@ def peers(room: Session) -> dict[str, str]:
 
 def test_streams_stay_where_they_are(room: Session):
     """The user makes "F2F Microphone" the default, for programs that cannot choose: we do not begin to record ourselves."""
-    with running(idle_s=None) as process:
+    with running() as process:
         until(process, heard, "sound")
         assert listed(room, "sinks") and "Default Sink: room" in tell(room, "pactl", "info").stdout
         assert peers(room) == {"recorder": MICROPHONE, "player": SINK}
@@ -120,7 +120,7 @@ def test_streams_stay_where_they_are(room: Session):
 
 def test_nothing_is_played_to_the_loudspeakers_when_our_sink_goes(room: Session):
     """Not even before our process can do anything about it."""
-    with running(idle_s=None) as process:
+    with running() as process:
         until(process, heard, "sound")
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
@@ -136,7 +136,7 @@ def test_nothing_is_played_to_the_loudspeakers_when_our_sink_goes(room: Session)
 def test_microphone_is_open_only_while_somebody_listens(room: Session, tmp_path: Path, capsys: pytest.CaptureFixture):
     tone, recording = tmp_path / "tone.raw", tmp_path / "recorded.wav"
     (0.3 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE * 60))).astype(np.float32).tofile(tone)
-    with running() as process:
+    with running(IDLE_S) as process:
         until(process, lambda status: status["state"] == "asleep", "rest")
         assert not peers(room) and len(modules(room)) == 2
         room.start(
@@ -159,7 +159,7 @@ def test_microphone_is_open_only_while_somebody_listens(room: Session, tmp_path:
 
 
 def test_a_process_that_stood_still_counts_a_gap(room: Session):
-    with running(idle_s=None) as process:
+    with running() as process:
         before = until(process, heard, "sound")["xruns"]
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
@@ -196,7 +196,7 @@ def test_what_was_left_behind_is_taken_over_or_made_anew(room: Session, left: tu
 
 
 def test_sound_comes_again_with_a_sound_server_that_was_restarted(room: Session):
-    with running(idle_s=None) as process:
+    with running() as process:
         until(process, heard, "sound")
         room.stop("pipewire-pulse")
         room.stop_server()
