@@ -211,6 +211,18 @@ def test_a_device_that_becomes_slower_for_good_is_followed():
     assert line.state.xruns <= 2
 
 
+def test_a_device_that_is_late_only_at_the_beginning_does_not_stay_so():
+    """A sink that has been played ahead for somebody else: its first half second is half a second late."""
+    line = DelayLine(RATE)
+    for number in range(400):
+        line.push(np.zeros(BLOCK, np.float32), (number + 1) * BLOCK / RATE)
+        line.aim(0.1)
+        line.pull(BLOCK, number * BLOCK / RATE + (0.5 if number < 50 else AHEAD_S))
+        if number == 40:
+            assert line.state.floor_s > 0.4
+    assert line.state.floor_s < 0.08 and line.state.delay_s == pytest.approx(0.1, abs=0.01)
+
+
 def test_a_delay_that_is_suddenly_another_is_put_right_at_once():
     """One cross-fade, not seconds of speeding up."""
     line = DelayLine(RATE)
@@ -520,11 +532,13 @@ class Desk:
     """A sound process without a sound server: a clock, devices, listeners, and what it says."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.listeners, self.opened, self.said, self.missing = 100.0, 0, [], [], False
+        self.now, self.listeners, self.opened, self.said = 100.0, 0, [], []
+        self.missing = self.moved = False
         self.asked_s: list[float] = []
         monkeypatch.setattr(worker.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(worker, "count_listeners", lambda: self.listeners)
         monkeypatch.setattr(worker, "is_whole", lambda: True)
+        monkeypatch.setattr(worker, "records_itself", lambda process: self.moved)
         monkeypatch.setattr(worker, "chosen_microphone", lambda wanted: "other" if self.missing else "m")
         monkeypatch.setattr(worker, "open_devices", self._open)
 
@@ -599,6 +613,29 @@ def test_another_default_microphone_is_taken(desk: Desk):
     desk.missing = True  # the name is another one now
     sound.heed({("change", "server")})
     assert desk.opened[0].closed
+
+
+def test_a_recorder_that_was_moved_to_our_own_microphone_is_opened_anew(desk: Desk):
+    desk.listeners, desk.moved = 1, False
+    sound = worker.OnDemand(SETUP, desk.said.append, counted=True)
+    desk.run(sound, 2)
+    sound.heed({("change", "source-output")})
+    assert len(desk.opened) == 1 and not hasattr(desk.opened[0], "closed")
+    desk.moved = True
+    sound.heed({("change", "source-output")})
+    assert desk.opened[0].closed
+    desk.run(sound, 1)
+    assert len(desk.opened) == 2
+
+
+def test_what_a_process_records_is_looked_up(monkeypatch: pytest.MonkeyPatch):
+    stream = 'Source Output #{0}\n\tDriver: x\n\tSource: {1}\n\tProperties:\n\t\tapplication.process.id = "{2}"\n'
+    answers = {
+        ("list", "short", "sources"): "1\tf2f_sink.monitor\n2\tf2f_microphone\n22\tusb.mic\n",
+        ("list", "source-outputs"): "\n".join([stream.format(7, 2, 100), stream.format(8, 22, 200)]),
+    }
+    monkeypatch.setattr(virtual_microphone, "_pactl", lambda *words: answers[words])
+    assert [virtual_microphone.records_itself(number) for number in (100, 200, 300)] == [True, False, False]
 
 
 def test_devices_that_are_too_slow_are_opened_anew_and_kept_otherwise(desk: Desk, monkeypatch: pytest.MonkeyPatch):

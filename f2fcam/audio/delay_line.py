@@ -41,6 +41,8 @@ FOLLOWED_S = 1.0
 REMEMBERED = 500
 IN_TIME = 0.98
 """Share of the last `REMEMBERED` blocks for which the delay is long enough; a rare hiccup is heard, not made lasting."""
+BEGINNING, BEGUN = 150, 250
+"""So many blocks are forgotten after so many: a device that was at work for others was later at first. Clocks take a second."""
 SPARE_S = 0.002
 HICCUP_S = 0.03
 """Too late by more than this is a gap, whose blocks do not count for the delay..."""
@@ -145,6 +147,8 @@ class DelayLine:
         if not self._starved or needed_s < self._floor_s + HICCUP_S or self._since > LASTING:
             self._needed.append(needed_s)
         self._blocks += 1
+        if self._blocks == BEGUN:
+            self._needed = deque(list(self._needed)[BEGINNING - BEGUN :], REMEMBERED)
         if self._blocks % 16 == 1 or self._blocks < 16:
             self._floor_s = percentile(list(self._needed), IN_TIME) + SPARE_S
         return min(max(self._followed_s, self._floor_s), HELD_S - AWAY_S)

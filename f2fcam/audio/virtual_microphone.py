@@ -90,6 +90,17 @@ def chosen_microphone(wanted: str) -> str:
     return usual if usual in real else real[0]
 
 
+def records_itself(process: int) -> bool:
+    """What the process with this number records is our own microphone.
+
+    PulseAudio moves streams that record the default source, even one that was asked for by name, when another becomes it.
+    """
+    ours = {f"Source: {line[0]}" for line in _listed("sources") if line[1:2] in ([SOURCE], [f"{SINK}.monitor"])}
+    its = f'application.process.id = "{process}"'
+    streams = [list(map(str.strip, block.splitlines())) for block in _pactl("list", "source-outputs").split("\n\n")]
+    return any(its in lines and not ours.isdisjoint(lines) for lines in streams)
+
+
 def _alike(wanted: str, name: str) -> bool:
     return wanted.casefold() in name.casefold() or wanted.casefold() in _descriptions().get(name, "").casefold()
 

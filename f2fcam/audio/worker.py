@@ -26,6 +26,7 @@ from f2fcam.audio.virtual_microphone import (
     count_listeners,
     is_whole,
     make_virtual_microphone,
+    records_itself,
     remove_virtual_microphone,
 )
 from f2fcam.channel import Channel, Message, from_parent
@@ -44,8 +45,8 @@ HUNG_S = 5.0
 """A device that moves no sound for so long is opened again."""
 RETRY_S = 30.0
 """A microphone that was not there is looked for again, unless the server tells of a change before."""
-RECOUNT_S = 30.0
-"""Listeners are counted again, should an event have been missed; the first time soon, for events are told of a little later."""
+RECOUNT_S, AGAIN_S = 30.0, 1.0
+"""Listeners are counted again, should an event have been missed; soon after each, for a new stream is not linked at once."""
 SLOW_S, TOO_SLOW_S = 0.005, 3.0
 """Later than wanted by more than this for so long: the devices are opened anew with less held."""
 CAME_AND_WENT = {(what, kind) for what in ("new", "remove") for kind in ("source", "sink", "module")} | {
@@ -53,6 +54,7 @@ CAME_AND_WENT = {(what, kind) for what in ("new", "remove") for kind in ("source
 }
 """After these another microphone may be the right one, or ours may be gone."""
 LONGEST_S = 3600.0
+MOVED = {("change", "server"), ("change", "source-output")}
 LISTENING = {(what, "source-output") for what in ("new", "change", "remove")} | {("change", "source")}
 
 
@@ -172,6 +174,7 @@ class OnDemand:
         self._reason: str | None = None
         self._report_at = self._retry_at = now
         self._recount_at = now + REPORT_S if self._counted else math.inf
+        self._again_at = now + RECOUNT_S
 
     @property
     def wait_s(self) -> float:
@@ -188,8 +191,10 @@ class OnDemand:
     def heed(self, events: set[tuple[str, str]]) -> None:
         """Take what has changed in the sound server."""
         now = time.monotonic()
-        if events & LISTENING:
-            self._recount_at = min(self._recount_at, now)
+        if self._counted and events & LISTENING:
+            self._recount_at, self._again_at = min(self._recount_at, now), now + AGAIN_S
+        if events & MOVED and self._sound is not None and records_itself(os.getpid()):
+            self._close()
         if not events & CAME_AND_WENT:
             return
         if not is_whole():
@@ -202,7 +207,8 @@ class OnDemand:
         """Open, close, report; raises when the sound has stopped."""
         now = time.monotonic()
         if now >= self._recount_at:
-            self._listeners, self._recount_at = count_listeners(), now + RECOUNT_S
+            self._listeners = count_listeners()
+            self._recount_at, self._again_at = self._again_at, now + RECOUNT_S
         begins = self._sound is not None and not self._sound.flows
         if self._attention.look(self._listeners if self._counted and not begins else None, now):
             self._report_at = self._retry_at = now
