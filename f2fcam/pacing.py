@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import deque
 
 
+MOST_DOUBLINGS = 30
+"""More of them lead past every limit, and in the end past what a number can hold."""
+
+
 class Pacer:
     """Sends new pictures at once and repeats the last one, so that a reader gets `fps` on average.
 
@@ -56,7 +60,7 @@ class Backoff:
         if lived_s >= self._calm_s:
             self.failures = 0
         self.failures += 1
-        return min(self._most_s, self._first_s * 2 ** (self.failures - 1))
+        return min(self._most_s, self._first_s * 2.0 ** min(self.failures - 1, MOST_DOUBLINGS))
 
 
 class Clock:

@@ -55,6 +55,7 @@ class Switch:
 
     asker: Channel
     previous: str
+    paused: bool
 
 
 class Supervisor:
@@ -281,7 +282,7 @@ class Supervisor:
             self._stop()
         elif switch is not None:
             switch.asker.send(error_message(engine.failure))
-            self._switch, self._profile = None, switch.previous
+            self._switch, self._profile, self._paused = None, switch.previous, switch.paused
             engine.start(self._engine_setup(), self._now)
             engine.on_air = True  # it was: no reason to give up
         else:
@@ -293,6 +294,8 @@ class Supervisor:
             self._engine.close()
         if not self._stopping:
             self._stopping = True
+            if self._switch is not None:
+                self._switch.asker.send(error_message(stopping_error()))
             self._notifier.stopping()
             self._engine.stop(self._now)
 
@@ -354,11 +357,13 @@ class Supervisor:
 
     def _command_switch(self, client: Channel, profile: str) -> None:
         """Change the profile; the answer comes when it is on the air, or the old one is loaded again."""
+        if self._stopping:
+            raise stopping_error()
         if self._switch is not None:
             raise F2FError("Another switch is under way.", hint="Wait for it, then try again.")
         if not profile:
             raise ConfigError("No profile was named.", hint="Give a name from `f2fcam profile list`.")
-        self._switch = Switch(client, self._profile)
+        self._switch = Switch(client, self._profile, self._paused)
         self._profile, self._paused = profile, False
         self._engine.on_air = False
         self._engine.start(self._engine_setup(), self._now)
@@ -398,6 +403,11 @@ class Supervisor:
 def start(config: StartConfig, *, announce: Announce | None = None) -> int:
     """Run the camera that `config` describes, here and until it is stopped; see `Supervisor`."""
     return Supervisor(config, announce=announce).run()
+
+
+def stopping_error() -> F2FError:
+    """For those who want something of a camera that ends."""
+    return F2FError("The camera is stopping.", hint="Start it again with `f2fcam start --profile NAME`.")
 
 
 def _announce_nothing(event: str, what: str) -> None:

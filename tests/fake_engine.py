@@ -1,7 +1,7 @@
 """An engine without a face: the real threads, ring and messages around a pipeline that counts frames in a pattern.
 
 The picture carries the source frame's number in sixteen blocks of its top row, and the profile's name decides what goes
-wrong: `unknown`, `crash`, `hang`, `silent`, `greedy` (of memory), `stored` (it has to lie in the folder of profiles);
+wrong: `unknown`, `crash`, `hang`, `silent`, `silent-start`, `greedy` (of memory), `stored` (it has to lie in the folder of profiles);
 `late-90-10-130` takes 90 ms for a picture, and 130 ms after 10 s; anything else works.
 """
 
@@ -157,6 +157,8 @@ def open_fake_pipeline(setup: engine.EngineSetup, size: tuple[int, int]) -> Fake
         raise ProfileError("There is no profile 'unknown'.", hint="Run `f2fcam profile list`.")
     if setup.profile == "stored" and not (Path(setup.profiles or "") / "stored").exists():
         raise ProfileError("There is no profile 'stored'.", hint="Run `f2fcam profile list`.")
+    if setup.profile == "silent-start":
+        time.sleep(600)
     if setup.profile == "crash-at-once":
         os.kill(os.getpid(), signal.SIGSEGV)
     return FakePipeline(setup)

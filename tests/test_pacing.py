@@ -69,6 +69,11 @@ def test_backoff_doubles_up_to_its_limit(tries: int):
     assert all(later == min(30.0, 2 * earlier) for earlier, later in pairwise(waits))
 
 
+def test_backoff_endures_a_night_of_failures():
+    backoff = Backoff(first_s=0.25, most_s=30.0)
+    assert [backoff.failed(0.0) for _ in range(5000)][-1] == 30.0 and backoff.failures == 5000
+
+
 def test_backoff_forgets_after_good_work():
     backoff = Backoff(first_s=0.5, calm_s=30.0)
     assert [backoff.failed(0.0), backoff.failed(1.0), backoff.failed(31.0)] == [0.5, 1.0, 0.5]

@@ -256,6 +256,57 @@ def test_switch_changes_the_profile_or_goes_back(monkeypatch: pytest.MonkeyPatch
     assert code == 0 and watcher.done
 
 
+def test_switch_that_fails_leaves_the_pause(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        yield from ask("pause")
+        asker = Asker("switch", profile="unknown")
+        while asker.pending:
+            yield
+        assert isinstance(asker.error, ProfileError)
+        assert (yield from ask("status"))["state"] == "paused"
+        still = watcher.picture
+        yield from until_status(lambda status: status.get("faces") == 1)
+        for _ in range(10):
+            yield
+            assert watcher.picture == still
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+def test_no_switch_while_it_stops(monkeypatch: pytest.MonkeyPatch):
+    errors = []
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        os.kill((yield from ask("status"))["engine_pid"], signal.SIGSTOP)  # it takes its time to end
+        stop = Asker("stop")
+        yield from until_status(lambda status: status["state"] == "stopping")
+        late = Asker("switch", profile="other")
+        while late.pending:
+            yield
+        errors.append(late.error)
+        while stop.pending:
+            yield
+
+    code, _ = play(monkeypatch, plan, limits=Limits(stop_s=3.0))
+    assert code == 0 and "stopping" in errors[0].message and children() == []
+
+
+def test_a_switch_under_way_hears_of_the_end(monkeypatch: pytest.MonkeyPatch):
+    askers = []
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        askers.append(Asker("switch", profile="silent-start"))
+        yield from until_status(lambda status: status["profile"] == "silent-start")
+
+    code, watcher = play(monkeypatch, plan)
+    askers[0]._thread.join(LIMIT_S)
+    assert code == 0 and watcher.done and "stopping" in askers[0].error.message
+
+
 def test_recalibrate_reaches_the_pipeline(monkeypatch: pytest.MonkeyPatch):
     def plan(watcher: Watcher) -> Iterator[None]:
         yield from new_pictures(watcher)
