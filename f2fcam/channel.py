@@ -15,11 +15,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from f2fcam.errors import F2FError
+
 Message = dict[str, Any]
 
 LINE_LIMIT = LOG_LIMIT = 1 << 20
 ASK_EVERY_S = 0.01
 """How often a forked process is asked whether it has ended, while somebody waits for it."""
+KILLED_S = 1.0
+"""A killed process has ended by then, unless it is deep in the kernel, in a driver that does not answer; it is not waited for."""
 CHANNEL_VARIABLE = "F2FCAM_CHANNEL"
 ENVIRONMENT = {
     # One thread per library (FACTS): spinning pools on few cores cost more than they bring.
@@ -60,11 +64,13 @@ class Channel:
                 self.ended = True
 
     def receive(self) -> list[Message]:
-        """The messages that have come; waits for the first bytes if the socket blocks."""
+        """The messages that have come; waits for the first bytes if the socket blocks, `TimeoutError` where it has a limit."""
         try:
             data = self._socket.recv(65536)
         except (BlockingIOError, InterruptedError):
             return []
+        except TimeoutError:
+            raise
         except OSError:
             data = b""
         if not data:
@@ -94,10 +100,19 @@ def _parse(line: bytes) -> Message | None:
     return None
 
 
+_unreaped: list[subprocess.Popen[bytes]] = []
+
+
+def reap() -> None:
+    """Take note of killed processes that have ended since: no zombie stays."""
+    _unreaped[:] = [process for process in _unreaped if process.poll() is None]
+
+
 class Child:
     """A process of ours with a channel to it, in a session of its own so that Ctrl-C reaches us alone.
 
-    `setup` is its last argument, as JSON; `inherit` are the descriptors that it mentions.
+    `setup` is its last argument, as JSON; `inherit` are the descriptors that it mentions. `F2FError` where the system is
+    out of memory, processes or descriptors.
 
     Attributes:
         channel: our end, not blocking.
@@ -105,26 +120,33 @@ class Child:
     """
 
     def __init__(self, command: list[str], setup: Message, inherit: tuple[int, ...], log: Path) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self.channel = Channel(ours)
         self.log = log
-        self.started = time.monotonic()
         environment = os.environ | {
             **{name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()},
-            CHANNEL_VARIABLE: str(theirs.fileno()),
             "PYTHONFAULTHANDLER": "1",
         }
-        with theirs, _opened(log) as output:
-            self._process = subprocess.Popen(
-                [*command, json.dumps(setup)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=(theirs.fileno(), *inherit),
-                start_new_session=True,
-                env=environment,
-            )
+        with contextlib.ExitStack() as on_failure:
+            try:
+                ours, theirs = socket.socketpair()
+                on_failure.callback(ours.close)
+                with theirs, _opened(log) as output:
+                    self._process = subprocess.Popen(
+                        [*command, json.dumps(setup)],
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        pass_fds=(theirs.fileno(), *inherit),
+                        start_new_session=True,
+                        env=environment | {CHANNEL_VARIABLE: str(theirs.fileno())},
+                    )
+            except OSError as error:
+                raise F2FError(
+                    f"A process of the camera cannot be started: {error.strerror}.",
+                    hint="Close other programs: the machine is out of memory, processes or open files.",
+                ) from error
+            on_failure.pop_all()
+        ours.setblocking(False)
+        self.channel = Channel(ours)
 
     @property
     def pid(self) -> int:
@@ -151,7 +173,10 @@ class Child:
                 self._process.wait(0.2)
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(KILLED_S)
+        if self._process.poll() is None:
+            _unreaped.append(self._process)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for its end; False after `timeout_s`."""

@@ -17,9 +17,11 @@ from f2fcam.channel import Channel, Message
 from f2fcam.errors import ConfigError, DeviceError, F2FError, InputError, ModelError, ProfileError
 
 COMMANDS = ("status", "stop", "pause", "resume", "switch", "recalibrate", "mute", "unmute")
-REPLY_TIMEOUT_S = 10.0
-SWITCH_TIMEOUT_S = 180.0
-"""`switch` answers when the new profile is on the air, or could not be loaded."""
+REPLY_TIMEOUT_S = 20.0
+SWITCH_TIMEOUT_S = 1000.0
+"""`switch` answers when the new profile is on the air, or could not be loaded: no sooner than all tries (`Limits`) are over."""
+STOP_TIMEOUT_S = 60.0
+"""From the answer to `stop` until the camera hangs up: it finishes a recording, and gives up what hangs, one after the other."""
 
 
 def runtime_folder() -> Path:
@@ -52,11 +54,20 @@ def socket_path() -> Path:
     return runtime_folder() / "control.sock"
 
 
+def lock_path() -> Path:
+    """What the running camera holds a lock on; its process number stands in it."""
+    return runtime_folder() / "lock"
+
+
+class CameraRuns(F2FError):
+    """There is a camera already."""
+
+
 class ControlServer:
     """The listening side, for one `select` loop: never blocks. Holds the lock of the one running camera."""
 
     def __init__(self) -> None:
-        self._lock = _take_lock(runtime_folder() / "lock")
+        self._lock = _take_lock(lock_path())
         self.path = socket_path()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -100,16 +111,25 @@ def request(command: str, **arguments: str) -> Message:
         connection.settimeout(SWITCH_TIMEOUT_S if command == "switch" else REPLY_TIMEOUT_S)
         try:
             connection.connect(str(socket_path()))
-        except OSError as error:
+        except (FileNotFoundError, ConnectionRefusedError) as error:
             raise F2FError("No camera is running.", hint="Start one with `f2fcam start --profile NAME`.") from error
+        except OSError as error:
+            raise F2FError(f"The camera cannot be asked: {error}.", hint=_end_by_force()) from error
         channel = Channel(connection)
         channel.send({"command": command, **arguments})
-        answer = next(channel.messages(), None)
+        try:
+            answer = next(channel.messages(), None)
+        except TimeoutError as error:
+            raise F2FError("The camera does not answer.", hint=_end_by_force()) from error
         if answer is None:
             raise F2FError("The camera did not answer.", hint="Look at `f2fcam status`, or stop it and start again.")
         if command == "stop":
-            for _ in channel.messages():  # until it is gone
-                pass
+            connection.settimeout(STOP_TIMEOUT_S)
+            try:
+                for _ in channel.messages():  # until it is gone
+                    pass
+            except TimeoutError as error:
+                raise F2FError("The camera has not ended yet.", hint=_end_by_force()) from error
     if "error" in answer:
         raise error_from(answer)
     return answer
@@ -128,16 +148,34 @@ def error_from(message: Message) -> F2FError:
 
 
 def _take_lock(path: Path) -> int:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """The lock, held by this process; `CameraRuns` where another one has it."""
+    lock = -1
     try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            running = os.pread(lock, 20, 0).decode().strip()
-        os.close(lock)
+        if lock >= 0:
+            os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise CameraRuns(
+                f"A camera is running already (process {_holder()}).",
+                hint="Stop it with `f2fcam stop`, then start again.",
+            ) from error
         raise F2FError(
-            f"A camera is running already (process {running}).", hint="Stop it with `f2fcam stop`, then start again."
+            f"The lock {path} cannot be taken: {error.strerror}.",
+            hint="Set XDG_RUNTIME_DIR to a folder of yours on a disk of this machine.",
         ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock
+
+
+def _holder() -> str:
+    """The process number of the camera that has the lock."""
+    with contextlib.suppress(OSError, F2FError):
+        return lock_path().read_text(encoding="ascii").strip() or "?"
+    return "?"
+
+
+def _end_by_force() -> str:
+    return f"Try again; if it hangs, end it with `kill -9 {_holder()}`."

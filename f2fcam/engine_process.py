@@ -60,9 +60,9 @@ class EngineProcess:
         resting: the present one has let go of the source, or is about to.
     """
 
-    def __init__(self, command: list[str], ring: Ring, limits: Limits, backoff: Backoff | None = None) -> None:
+    def __init__(self, command: list[str], ring: Ring, limits: Limits) -> None:
         self._command, self._ring, self._limits = command, ring, limits
-        self._backoff = backoff or Backoff()
+        self._backoff = Backoff()
         self._child: Child | None = None
         self._setup: Message = {}
         self._since = self._heard = self._retry_at = self._kill_at = 0.0
@@ -92,7 +92,10 @@ class EngineProcess:
         self.state, self.report, self.resting = State.STARTING, {}, False
         self._since = self._heard = now
         files = self._ring.files.as_tuple()
-        self._child = Child(self._command, {"ring": files, **setup}, files, self.log_file)
+        try:
+            self._child = Child(self._command, {"ring": files, **setup}, files, self.log_file)
+        except F2FError as error:
+            self._ended(error.message, now)
 
     def rest(self, wanted: bool) -> None:
         """Let it rest or work. One that starts works until its first picture: it is then warm, and known to be well."""

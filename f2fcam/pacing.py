@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-
 MOST_DOUBLINGS = 30
 """More of them lead past every limit, and in the end past what a number can hold."""
 

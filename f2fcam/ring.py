@@ -21,6 +21,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 
+from f2fcam.errors import F2FError
+
 SLOTS = 3
 MAGIC = 0x6632_6663_616D_3031
 PAGE = 4096
@@ -74,19 +76,28 @@ class Ring:
 
     @staticmethod
     def create(width: int, height: int) -> Ring:
-        """A new ring for pictures of an even `width` x `height`."""
+        """A new ring for pictures of an even `width` x `height`; `F2FError` where the system has no room for it."""
         if width % 2 or height % 2 or width <= 0 or height <= 0:
             raise ValueError(f"I420 needs even sides, got {width}x{height}")
         stride = -(-i420_bytes(width, height) // PAGE) * PAGE
-        memory = anonymous_file(PAGE + SLOTS * stride)
-        with mmap.mmap(memory, PAGE) as head:
-            words = memoryview(head).cast("Q")
-            words[0], words[1], words[2] = MAGIC, width, height
-            words.release()
-        pipes = (*os.pipe(), *os.pipe())
-        for end in pipes:
-            os.set_blocking(end, False)
-        return Ring(RingFiles(memory, *pipes))
+        files: list[int] = []
+        try:
+            files.append(anonymous_file(PAGE + SLOTS * stride))
+            with mmap.mmap(files[0], PAGE) as head:
+                words = memoryview(head).cast("Q")
+                words[0], words[1], words[2] = MAGIC, width, height
+                words.release()
+            for _pipe in range(2):
+                files += os.pipe()
+            for end in files[1:]:
+                os.set_blocking(end, False)
+            return Ring(RingFiles(*files))
+        except OSError as error:
+            for descriptor in files:
+                os.close(descriptor)
+            raise F2FError(
+                f"There is no memory for pictures of {width}x{height}: {error.strerror}.", hint="Close other programs."
+            ) from error
 
     def begin(self) -> memoryview:
         """The pixels of the next slot (Y, U, V planes), to be filled before `publish`."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from f2fcam.audio.process import SoundProcess, reason_against
-from f2fcam.channel import Channel, Message
+from f2fcam.channel import Channel, Message, reap
 from f2fcam.config import parse_gate
 from f2fcam.control import COMMANDS, ControlServer, error_message
 from f2fcam.engine_process import EngineProcess, Limits, State
@@ -81,7 +81,6 @@ class Supervisor:
         self._engine_command = engine or ENGINE
         self._profile = config.profile
         self._clients: list[Channel] = []
-        self._stop_askers: list[Channel] = []
         self._switch: Switch | None = None
         self._stopping = self._paused = self._fresh = False
         self._number = self._captured_ns = 0
@@ -175,6 +174,7 @@ class Supervisor:
         if self._now >= self._trim_at:
             self._trim_at = self._now + TRIM_EVERY_S
             trim(log_folder())
+            reap()
 
     def _look_for_readers(self) -> None:
         """Rest while nobody looks, and while paused; the last picture stays, as a reader's first one."""

@@ -1,8 +1,8 @@
 """An engine without a face: the real threads, ring and messages around a pipeline that counts frames in a pattern.
 
 The picture carries the source frame's number in sixteen blocks of its top row, and the profile's name decides what goes
-wrong: `unknown`, `crash`, `hang`, `silent`, `silent-start`, `greedy` (of memory), `stored` (it has to lie in the folder of profiles);
-`late-90-10-130` takes 90 ms for a picture, and 130 ms after 10 s; anything else works.
+wrong: `unknown`, `crash`, `hang`, `silent`, `silent-start`, `greedy` (of memory), `stored` (it has to lie in the folder of
+profiles), `expired` (a file of this name there ends its consent); `late-90-10-130` takes 90 ms for a picture, and 130 ms after 10 s; anything else works.
 """
 
 from __future__ import annotations

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from f2fcam import control
 from f2fcam.channel import Channel, Message
 from f2fcam.control import ControlServer, error_from, error_message, request, runtime_folder
+from f2fcam.engine_process import Limits
 from f2fcam.errors import ConfigError, DeviceError, F2FError, InputError, ProfileError
 
 WAIT_S = 20.0
@@ -70,6 +72,48 @@ def test_every_kind_of_error_survives_the_socket(kind: type[F2FError]):
 def test_nothing_runs():
     with pytest.raises(F2FError, match="No camera is running"):
         request("status")
+
+
+@pytest.mark.parametrize("command", ["status", "stop"])
+def test_a_camera_that_hangs_is_not_taken_for_one_that_has_ended(command: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(control, "STOP_TIMEOUT_S", 0.2)
+    if command == "status":
+        monkeypatch.setattr(control, "REPLY_TIMEOUT_S", 0.2)
+    server, clients = ControlServer(), []
+
+    def answer() -> None:
+        assert select.select([server], [], [], WAIT_S)[0]
+        clients.append(server.accept())
+        if command == "stop":
+            clients[0].send({"state": "stopping"})
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with pytest.raises(F2FError, match="not ended yet" if command == "stop" else "does not answer") as caught:
+        request(command)
+    assert f"kill -9 {os.getpid()}" in caught.value.hint
+    thread.join(WAIT_S)
+    clients[0].close()
+    server.close()
+
+
+def test_a_switch_is_waited_for_as_long_as_an_engine_may_take():
+    assert Limits().first_tries * Limits().start_s < control.SWITCH_TIMEOUT_S
+
+
+def test_other_errors_do_not_say_that_no_camera_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / ("x" * 120)))
+    with pytest.raises(F2FError, match="cannot be asked"):
+        request("status")
+
+
+def test_a_lock_that_cannot_be_taken_is_no_camera(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(control.fcntl, "flock", refuse)
+    with pytest.raises(F2FError, match="No locks available"):
+        ControlServer()
 
 
 def test_one_camera_per_user():

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from f2fcam import channel as channel_module
 from f2fcam import publish
-from f2fcam.channel import Child
+from f2fcam.channel import Child, reap
 from f2fcam.errors import DeviceError, F2FError, ProfileError
+from f2fcam.panel.metrics_process import MetricsProcess
+from f2fcam.publish.process import ProcessSink
+from f2fcam.ring import Ring
 from f2fcam.supervisor import Supervisor
 from tests.test_supervisor import (
     ENGINE,
@@ -231,6 +235,74 @@ def test_sigterm_while_the_device_is_away(monkeypatch: pytest.MonkeyPatch, runti
     monkeypatch.setitem(publish.OPENERS, "plan", lambda where, size, fps: Away())
     assert Supervisor(options(), engine=ENGINE).run() == 0
     assert not (runtime / "control.sock").exists() and children() == []
+
+
+def refuse_to_start(*args, **kwargs):
+    raise OSError(12, "Cannot allocate memory")
+
+
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No process can be started until the patch is undone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(channel_module.subprocess, "Popen", refuse_to_start)
+        yield patch
+
+
+def test_engine_that_the_system_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        pid = (yield from ask("status"))["engine_pid"]
+        with monkeypatch.context() as patch:
+            patch.setattr(channel_module.subprocess, "Popen", refuse_to_start)
+            os.kill(pid, signal.SIGKILL)
+            status = yield from until_status(lambda status: status["restarts"] >= 3)
+            assert "Cannot allocate memory" in status["reasons"][-1]["reason"]
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+def test_nothing_stays_of_what_the_system_cannot_start(no_memory: pytest.MonkeyPatch, tmp_path: Path):
+    before = descriptors()
+    with pytest.raises(F2FError, match="Cannot allocate memory"):
+        Child(["true"], {}, (), tmp_path / "child.log")
+    with pytest.raises(F2FError):
+        ProcessSink("null", "nowhere", (64, 48), 30.0)
+    assert descriptors() == before
+    metrics = MetricsProcess(0, 0.0)
+    no_memory.undo()
+    metrics.step(0.1)
+    assert children() == [], "too early"
+    metrics.step(100.0)
+    assert len(children()) == 1
+    metrics.close()
+    assert descriptors() == before
+
+
+def test_no_descriptors_left_for_a_ring(monkeypatch: pytest.MonkeyPatch):
+    before = descriptors()
+    monkeypatch.setattr("f2fcam.ring.os.pipe", refuse_to_start)
+    with pytest.raises(F2FError, match="no memory"):
+        Ring.create(64, 48)
+    assert descriptors() == before
+
+
+def test_a_child_that_cannot_be_killed_is_left_and_taken_note_of_later(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """One in uninterruptible sleep; a `kill` that does nothing stands for it."""
+    monkeypatch.setattr(channel_module, "KILLED_S", 0.05)
+    child = Child(["sh", "-c", "trap '' ABRT; sleep 600 & wait; wait"], {}, (), tmp_path / "child.log")
+    with monkeypatch.context() as patch:
+        patch.setattr(channel_module.subprocess.Popen, "send_signal", lambda *_: None)
+        child.close()
+    assert child.ended() is None and children() == [child.pid]
+    reap()
+    assert children() == [child.pid]
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait(20.0)
+    reap()
+    assert children() == []
 
 
 def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path):

@@ -72,6 +72,19 @@ def test_colours_survive(tmp_path: Path):
     assert np.abs(got.astype(int) - rgb).max() <= 4
 
 
+def test_an_encoder_that_hangs_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sink = open_sink(str(tmp_path / "out.mp4"), SIZE, 25.0)
+    assert isinstance(sink, ProcessSink)
+    sink.send(picture(0), 0)
+    monkeypatch.setattr("f2fcam.publish.process.SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("f2fcam.publish.process.CLOSE_TIMEOUT_S", 0.5)
+    os.kill(sink.pid, signal.SIGSTOP)
+    with pytest.raises(DeviceError, match="takes no more pictures"):
+        sink.send(picture(1), 40_000_000)
+    with pytest.raises(DeviceError, match="could not be finished"):
+        sink.close()
+
+
 def test_nothing_recorded_leaves_no_file(tmp_path: Path):
     open_sink(str(tmp_path / "out.mp4"), SIZE, 25.0).close()
     assert [file.name for file in tmp_path.iterdir()] == ["run"]

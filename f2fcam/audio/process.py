@@ -167,7 +167,10 @@ class SoundProcess:
             "idle_s": self._idle_s,
         }  # fmt: skip
         self._report, self._told, self._began, self._last_told = {}, None, now, {}
-        self._child = Child(self._command, setup, (), self.log_file)
+        try:
+            self._child = Child(self._command, setup, (), self.log_file)
+        except F2FError as error:
+            self._died(error.message, now)
 
     def _hear(self, message: Message) -> None:
         if "report" in message:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
 
 from f2fcam.channel import Child
+from f2fcam.errors import F2FError
 from f2fcam.logs import log_folder
 from f2fcam.pacing import Backoff
 from f2fcam.panel.listener import listen
@@ -29,10 +29,6 @@ class MetricsProcess:
         self._started = now
         self.step(now)
 
-    def channel(self) -> Any:
-        """What to `select` on, or None."""
-        return self._child.channel if self._child and not self._child.channel.ended else None
-
     def step(self, now: float) -> None:
         """Notice its end, and the time for another try."""
         child = self._child
@@ -48,7 +44,11 @@ class MetricsProcess:
             descriptor = self._listener.fileno()
             command = [sys.executable, "-m", "f2fcam.panel.exporter"]
             self._started = now
-            self._child = Child(command, {"listener": descriptor}, (descriptor,), log_folder() / "metrics.log")
+            try:
+                self._child = Child(command, {"listener": descriptor}, (descriptor,), log_folder() / "metrics.log")
+            except F2FError as error:
+                log.warning("no metrics for now: %s", error.message)
+                self._retry_at = now + self._backoff.failed(0.0)
 
     def close(self) -> None:
         """End it and close the port."""

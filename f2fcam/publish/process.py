@@ -13,8 +13,12 @@ from f2fcam.errors import DeviceError
 from f2fcam.logs import log_folder
 from f2fcam.ring import Ring
 
+SEND_TIMEOUT_S = 15.0
+"""An encoder that has not taken a picture by then hangs, or its disk does; the first may wait until it is loaded and compiled."""
+FIRST_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 30.0
-"""A long recording is finished within it; the index is written at the end."""
+"""A recording is finished within it: what the encoder holds back is a second or two. Where it is not, what lies on the disk is
+kept (`publish.partial`)."""
 ENDING_S = 2.0
 """A worker that has closed its channel has ended by then."""
 
@@ -44,10 +48,14 @@ class ProcessSink:
         files = self._ring.files.as_tuple()
         command = [sys.executable, "-m", "f2fcam.publish.worker"]
         setup = {"kind": kind, "ring": files, "fps": fps, "options": options or {}}
-        self._child = Child(command, setup, (*files, *inherit), log_folder() / f"{kind}.log")
+        try:
+            self._child = Child(command, setup, (*files, *inherit), log_folder() / f"{kind}.log")
+        except BaseException:
+            self._ring.close()
+            raise
         self.pid = self._child.pid
         self.readers: int | None = None
-        self._opened = False
+        self._opened = self._used = False
 
     def fileno(self) -> int:
         """Readable when the worker has said something: for `select`."""
@@ -86,8 +94,12 @@ class ProcessSink:
         number = self._ring.publish(timestamp_ns)
         if not self.keeps_time:
             return
+        deadline = time.monotonic() + (SEND_TIMEOUT_S if self._used else FIRST_TIMEOUT_S)
         while not self._ring.wait_consumed(number, timeout_s=0.5):
             self.attend()
+            if time.monotonic() >= deadline:
+                raise DeviceError(f"{self.device} takes no more pictures.", hint="Does its disk answer?")
+        self._used = True
 
     def close(self) -> None:
         """Let the worker finish; raises what went wrong while it did."""

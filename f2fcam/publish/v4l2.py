@@ -7,6 +7,7 @@ it then expects; capture capability appears at the first written frame only.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -112,7 +113,8 @@ def find_device(label: str = LABEL, root: Path = DEVICES) -> str:
     """The path of the device whose label is `label`."""
     names = {}
     for file in sorted(root.glob("video*/name"), key=lambda path: (len(path.parent.name), path.parent.name)):
-        names[file.parent.name] = file.read_text(encoding="utf-8", errors="replace").strip()
+        with contextlib.suppress(OSError):  # it was unplugged just now
+            names[file.parent.name] = file.read_text(encoding="utf-8", errors="replace").strip()
     for device, name in names.items():
         if name == label:
             return f"/dev/{device}"
