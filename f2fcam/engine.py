@@ -42,6 +42,8 @@ OLDEST_CAPTURE_NS = 5_000_000_000
 """A driver's capture time farther away than this is not on our clock."""
 CUT_OFF = 0.02
 """Share of a picture that may be lost to fill the camera's."""
+CHECK_EVERY_S = 60.0
+"""How often the target's consent is looked at: it ends with a day, and a camera may run for weeks."""
 STOP_WITHIN_S = 4.0
 """A stage that does not end by then is left behind: the process exits."""
 
@@ -95,6 +97,10 @@ class Pipeline(Protocol):
 
     def recalibrate(self) -> None:
         """Take the actor's neutral face anew; called between two `track`."""
+        ...
+
+    def check(self) -> None:
+        """Raise `ProfileError` once the target may not be acted any more; from any thread."""
         ...
 
     def report(self) -> dict[str, Any]:
@@ -269,33 +275,52 @@ class Engine:
             self.stop()
 
     def _capture(self) -> None:
-        source, clock, frames = self._open_source(), Clock(), 0
+        source, clock, frames = self._opened(), Clock(), 0
+        check_at = time.monotonic()
         try:
             while not self._stopped.is_set():
                 if not self._running.is_set():
-                    source.close()
-                    self._running.wait()
+                    self._closed(source)
+                    self._rest()
                     if self._stopped.is_set():  # a webcam would light up once more
                         return
-                    source, frames = self._open_source(), 0
+                    source, frames = self._opened(), 0
                     clock.rested()
                     continue
+                if time.monotonic() >= check_at:
+                    self._pipeline.check()
+                    check_at = time.monotonic() + CHECK_EVERY_S
                 with self._stages.timed("capture"):
                     picture = source.grab()
                 if picture is not None:
                     frames += 1
                     self._pass_on(picture, clock, live=source.info.live)
                 elif self._loop and frames:
-                    source.close()
-                    source, frames = self._open_source(), 0
+                    self._closed(source)
+                    source, frames = self._opened(), 0
                     clock.loop()
                 elif frames:
                     return
                 else:
                     raise InputError("The source has no picture.", hint="Choose another --source.")
         finally:
-            source.close()
+            self._closed(source)
             self._frames.close()
+
+    def _opened(self) -> FrameSource:
+        """The source; a driver that hangs meanwhile, as some do after a suspend, shows in `busy`."""
+        with self._stages.timed("capture"):
+            return self._open_source()
+
+    def _closed(self, source: FrameSource) -> None:
+        with self._stages.timed("capture"):
+            source.close()
+
+    def _rest(self) -> None:
+        """Until `resume` or `stop`; what is still shown has to be allowed meanwhile."""
+        while not self._running.wait(CHECK_EVERY_S):
+            self._pipeline.check()
+        self._pipeline.check()
 
     def _pass_on(self, picture: Undeveloped, clock: Clock, *, live: bool) -> None:
         """Hand a picture to the tracker, at its time."""

@@ -12,12 +12,18 @@ from typing import Any
 
 from f2fcam.channel import Child, Message
 from f2fcam.control import error_from
-from f2fcam.errors import F2FError
+from f2fcam.errors import DeviceError, F2FError, ProfileError
 from f2fcam.logs import log_folder
 from f2fcam.pacing import Backoff
+from f2fcam.profile_search import profile_mark
 from f2fcam.ring import Ring
 
 log = logging.getLogger(__name__)
+
+UNSEEN_TRIES = 3
+"""So many failures in a row, and the next try is made when somebody looks: loading takes seconds of a core."""
+LOOK_AGAIN_S = 1.0
+"""How often a profile that was refused is looked at for a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,9 @@ class EngineProcess:
         report: what it said last.
         restarts: (wall-clock time, reason) of the last failures.
         failure: why there will be no further try; None while there is hope.
+        trouble: what the last ones said why they cannot work; None once one does.
         resting: the present one has let go of the source, or is about to.
+        patient: a webcam that is missing from the beginning is waited for, too.
     """
 
     def __init__(self, command: list[str], ring: Ring, limits: Limits) -> None:
@@ -72,8 +80,11 @@ class EngineProcess:
         self.report: dict[str, Any] = {}
         self.restarts: deque[tuple[float, str]] = deque(maxlen=20)
         self.restart_count = 0
-        self.on_air = self.resting = False
+        self._unseen = False
+        self._refused: object = None
+        self.on_air = self.resting = self.patient = False
         self.failure: F2FError | None = None
+        self.trouble: F2FError | None = None
 
     @property
     def log_file(self) -> Path:
@@ -86,19 +97,27 @@ class EngineProcess:
         return self._child.pid if self._child else None
 
     def start(self, setup: Message, now: float) -> None:
-        """Start an engine with `setup` (the fields of `EngineSetup`); one that runs is ended first."""
+        """Start an engine with `setup` (the fields of `EngineSetup`); one that runs is ended, and how it fared forgotten."""
+        self._backoff, self._setup, self.trouble = Backoff(), setup, None
+        self._launch(now)
+
+    def _launch(self, now: float) -> None:
         self._drop_child()
-        self._setup, self._told, self._finished, self.failure = setup, None, False, None
+        self._told, self._finished, self.failure, self._refused = None, False, None, None
         self.state, self.report, self.resting = State.STARTING, {}, False
         self._since = self._heard = now
         files = self._ring.files.as_tuple()
         try:
-            self._child = Child(self._command, {"ring": files, **setup}, files, self.log_file)
+            self._child = Child(self._command, {"ring": files, **self._setup}, files, self.log_file)
         except F2FError as error:
             self._ended(error.message, now)
 
     def rest(self, wanted: bool) -> None:
-        """Let it rest or work. One that starts works until its first picture: it is then warm, and known to be well."""
+        """Let it rest or work. One that starts works until its first picture: it is then warm, and known to be well.
+
+        One that is not wanted and has failed `UNSEEN_TRIES` times in a row is not tried again until it is wanted.
+        """
+        self._unseen = wanted
         if self.state is State.RUNNING and wanted != self.resting:
             self.resting = wanted
             self.send("pause" if wanted else "resume")
@@ -122,8 +141,8 @@ class EngineProcess:
 
     def wait_s(self, now: float) -> float:
         """Seconds until `step` has something to do, unless the channel wakes first."""
-        if self.state is State.WAITING:
-            return max(0.0, self._retry_at - now)
+        if self.state is State.WAITING and now < self._retry_at:
+            return self._retry_at - now
         if self.state is State.STOPPING:
             return 0.05
         return 0.25
@@ -134,8 +153,8 @@ class EngineProcess:
 
     def step(self, now: float) -> None:
         """Read its messages and notice its end, its silence, or the time for another try."""
-        if self.state is State.WAITING and now >= self._retry_at:
-            self.start(self._setup, now)
+        if self.state is State.WAITING and self._due(now):
+            self._launch(now)
         child = self._child
         if child is None:
             return
@@ -158,6 +177,19 @@ class EngineProcess:
         self._drop_child()
         self.state = State.ENDED
 
+    def _due(self, now: float) -> bool:
+        """Whether another try may help somebody."""
+        if now < self._retry_at or (self._unseen and self._backoff.failures >= UNSEEN_TRIES):
+            return False
+        if self._refused is not None and self._refused == self._profile_mark():
+            self._retry_at = now + LOOK_AGAIN_S
+            return False
+        return True
+
+    def _profile_mark(self) -> object:
+        folder = self._setup.get("profiles")
+        return profile_mark(str(self._setup.get("profile")), Path(folder) if folder else None)
+
     def _hear(self, message: Message, now: float) -> None:
         self._heard = now
         self.report = message.get("report", self.report)
@@ -165,7 +197,7 @@ class EngineProcess:
             self._told = error_from(message)
         self._finished = self._finished or "ended" in message
         if "ready" in message and self.state is State.STARTING:
-            self.state, self._since = State.RUNNING, now
+            self.state, self._since, self.trouble = State.RUNNING, now, None
 
     def _hung(self, now: float) -> str | None:
         if self.state is State.STARTING:
@@ -181,15 +213,20 @@ class EngineProcess:
         """The engine is gone, or has to go: done, no hope, or another try after a while."""
         lived_s = now - self._since if self.state is State.RUNNING else 0.0
         self._drop_child(stacks=True)
+        self.report = {}
         if self._finished:
             self.state = State.ENDED
             return
+        self.trouble = self._told
         if self._told is not None:
             reason = self._told.message
+        if isinstance(self._told, ProfileError):
+            self._refused = self._profile_mark()
         self.restarts.append((time.time(), reason))
         self.restart_count += 1
         delay = self._backoff.failed(lived_s)
-        if not self.on_air and (self._told is not None or self._backoff.failures >= self._limits.first_tries):
+        awaited = self.patient and isinstance(self._told, DeviceError)
+        if not (self.on_air or awaited) and (self._told or self._backoff.failures >= self._limits.first_tries):
             hint = f"Look into {self.log_file}, and run `f2fcam doctor`."
             self.failure = self._told or F2FError(f"The engine does not start: {reason}.", hint=hint)
             self.state = State.ENDED

@@ -39,7 +39,7 @@ class LivePipeline:
         target_frames: TargetFrames = "loop",
         appearance: Appearance = "video",
     ) -> None:
-        self._source = source
+        self._source, self._consent = source, profile.manifest.consent
         self._render = RenderWorkspace(model or load_face_model(), profile, appearance)
         # the mouths' pictures have been unpacked from theirs, which for a large face are as many megabytes again
         self._clip = TargetClip(replace(profile, mouth={}, enrolment={}))
@@ -82,6 +82,10 @@ class LivePipeline:
     def recalibrate(self) -> None:
         """Take the actor's relaxed face anew."""
         self._source.recalibrate()
+
+    def check(self) -> None:
+        """Raise `ProfileError` after the last day of the target's consent."""
+        self._consent.require_valid()
 
     def report(self) -> dict[str, Any]:
         """Faces in the picture, and how far the actor is known."""

@@ -27,6 +27,11 @@ class Notifier:
         self._due = 0.0 if self._every_s < math.inf else math.inf
         self._status = ""
 
+    @property
+    def present(self) -> bool:
+        """Whether there is one: we are a service."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """The camera is there."""
         self._send("READY=1", patience_s=ONCE_S)

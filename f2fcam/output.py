@@ -19,14 +19,14 @@ class Output:
     Attributes:
         size: width and height of its pictures.
         keeps_time: it is a recording (`FrameSink`), which is not opened again.
-        losses: how often it was lost. reasons: why, the last times.
+        losses: how often it was lost. reasons: (wall-clock time, why) of the last times.
     """
 
     def __init__(self, uri: str, size: Size, fps: float) -> None:
         width, height = size
         self.uri, self._wanted, self._fps = uri, (width // 2 * 2, height // 2 * 2), fps
         self._backoff, self._retry_at, self._opened_at = Backoff(), 0.0, time.monotonic()
-        self.reasons: list[str] = []
+        self.reasons: list[tuple[float, str]] = []
         self.losses = 0
         sink = self._sink = self._open()
         self.size, self.keeps_time = sink.size, sink.keeps_time
@@ -88,7 +88,7 @@ class Output:
     def _lose(self, error: F2FError, now: float) -> None:
         log.warning("%s %s", error.message, error.hint)
         self.losses += 1
-        self.reasons.append(error.message)
+        self.reasons.append((time.time(), error.message))
         del self.reasons[:-20]
         lived_s = now - self._opened_at if self._sink is not None else 0.0
         with contextlib.suppress(F2FError):

@@ -63,6 +63,19 @@ def find_profile(name: str, profiles: Path | None = None) -> Path:
     )
 
 
+def profile_mark(name: str, profiles: Path | None = None) -> tuple[tuple[int, int] | None, ...]:
+    """What changes when the profile is made, made anew, put back or removed; a few calls to the system."""
+    return tuple(_mark(path) for root in search_path(profiles) for path in (root / name, root / name / MANIFEST))
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def require_folder(profiles: Path) -> None:
     """`ConfigError` where profiles are looked for in a folder that is none."""
     if not profiles.is_dir():

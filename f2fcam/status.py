@@ -112,6 +112,6 @@ def status_message(
         "restarts": engine.restart_count,
         "reasons": [{"time": when, "reason": why} for when, why in engine.restarts],
         "sink_losses": output.losses,
-        "sink_reasons": output.reasons,
+        "sink_reasons": [{"time": when, "reason": why} for when, why in output.reasons],
         "logs": str(logs),
     }

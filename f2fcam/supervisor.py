@@ -23,7 +23,7 @@ from f2fcam.channel import Channel, Message, reap
 from f2fcam.config import parse_gate
 from f2fcam.control import COMMANDS, ControlServer, error_message
 from f2fcam.engine_process import EngineProcess, Limits, State
-from f2fcam.errors import ConfigError, F2FError
+from f2fcam.errors import ConfigError, DeviceError, F2FError, ProfileError
 from f2fcam.logs import TRIM_EVERY_S, log_folder, trim
 from f2fcam.notify import Notifier
 from f2fcam.on_demand import IDLE_FPS, Attention
@@ -111,6 +111,7 @@ class Supervisor:
             self._picture, self._spare = bytearray(size), bytearray(size)
             self._pacer = Pacer(self._config.fps, self._now)
             self._engine = EngineProcess(self._engine_command, self._ring, self._limits)
+            self._engine.patient = self._notifier.present
             stack.callback(self._engine.close)
             self._sound = self._open_sound()
             stack.callback(self._sound.close)
@@ -183,6 +184,8 @@ class Supervisor:
         if self._attention.look(None if always else self._output.readers, self._now):
             self._pacer.change(config.fps if self._attention.awake else IDLE_FPS, self._now)
         self._engine.rest(self._paused or not self._attention.awake)
+        if self._engine.resting and self._engine.state is State.RUNNING:
+            self._last_fresh = self._now  # it is well, and no picture is due
 
     def _take_picture(self) -> None:
         """Get the engine's newest picture, if there is one, and put the badge on it."""
@@ -227,10 +230,16 @@ class Supervisor:
 
     def _caption(self) -> str | None:
         """What the placeholder says; None when the last picture is to stay."""
+        trouble = self._engine.trouble
+        if isinstance(trouble, ProfileError):
+            return "TARGET REFUSED"  # at once, and paused or not: nothing of the target may be seen any more
+        missing = isinstance(trouble, DeviceError)
         if self._shown_since is None:
-            return "STARTING"
+            return "NO WEBCAM" if missing else "STARTING"
         lost = self._engine.state is not State.RUNNING and not self._paused
-        return "RESTARTING" if lost and self._now - self._last_fresh > HOLD_S else None
+        if not lost or self._now - self._last_fresh <= HOLD_S:
+            return None
+        return "NO WEBCAM" if missing else "RESTARTING"
 
     def _send(self, picture: bytearray | bytes, timestamp_ns: int) -> None:
         if not self._output.send(picture, timestamp_ns, self._now, ending=self._stopping):
@@ -365,7 +374,7 @@ class Supervisor:
             raise ConfigError("No profile was named.", hint="Give a name from `f2fcam profile list`.")
         self._switch = Switch(client, self._profile, self._paused)
         self._profile, self._paused = profile, False
-        self._engine.on_air = False
+        self._engine.on_air = self._engine.patient = False
         self._engine.start(self._engine_setup(), self._now)
         left = self._ring.newest(self._spare, self._number)
         if left is not None:

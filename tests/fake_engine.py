@@ -2,7 +2,8 @@
 
 The picture carries the source frame's number in sixteen blocks of its top row, and the profile's name decides what goes
 wrong: `unknown`, `crash`, `hang`, `silent`, `silent-start`, `greedy` (of memory), `stored` (it has to lie in the folder of
-profiles), `expired` (a file of this name there ends its consent); `late-90-10-130` takes 90 ms for a picture, and 130 ms after 10 s; anything else works.
+profiles); `late-90-10-130` takes 90 ms for a picture, and 130 ms after 10 s; anything else works. A file `expired` in the
+folder of profiles ends every consent.
 """
 
 from __future__ import annotations
@@ -144,6 +145,10 @@ class FakePipeline:
 
     def recalibrate(self) -> None:
         self.recalibrated += 1
+
+    def check(self) -> None:
+        if (Path(self._setup.profiles or "/nowhere") / "expired").exists():
+            raise ProfileError("The consent of Anna expired.", hint="Ask her.")
 
     def report(self) -> dict[str, Any]:
         return {"faces": 1, "recalibrated": self.recalibrated}

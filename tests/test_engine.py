@@ -236,6 +236,30 @@ def test_a_hanging_stage_shows_in_the_report():
     assert engine.report()["busy"]["seconds"] == 0.0
 
 
+def test_a_source_that_hangs_while_it_is_opened_shows_in_the_report():
+    hanging, go_on = threading.Event(), threading.Event()
+    sources: list[FakeSource] = []
+
+    def open_it() -> FakeSource:
+        if sources:
+            hanging.set()
+            assert go_on.wait(WAIT_S)
+        sources.append(FakeSource())
+        return sources[-1]
+
+    engine = Engine(open_it, FakePipeline(SETUP), lambda picture: engine.pause())
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    wait_until(lambda: sources and sources[0].closed)
+    engine.resume()
+    assert hanging.wait(WAIT_S)
+    wait_until(lambda: engine.report()["busy"]["seconds"] > 0.05)
+    assert engine.report()["busy"]["stage"] == "capture"
+    engine.stop()
+    go_on.set()
+    thread.join(WAIT_S)
+
+
 def test_publisher_writes_the_picture_into_the_ring():
     ring = Ring.create(*SIZE)
     publish = RingPublisher(ring)

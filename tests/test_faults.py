@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_webcam_gone_and_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def plan(watcher: Watcher) -> Iterator[None]:
         yield from new_pictures(watcher)
         cable.unlink()
-        while watcher.caption != "RESTARTING":
+        while watcher.caption != "NO WEBCAM":
             yield
         status = yield from ask("status")
         assert "unplugged" in status["reasons"][-1]["reason"]
@@ -98,6 +99,105 @@ def test_webcam_gone_while_the_camera_sleeps(monkeypatch: pytest.MonkeyPatch, tm
         yield from good_again(watcher)
 
     code, watcher = play(monkeypatch, plan, source=f"plugged:{cable}", readers=0, idle_s=0.2)
+    assert code == 0 and watcher.done
+
+
+@pytest.fixture
+def as_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The camera takes itself for systemd's."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+
+
+@pytest.mark.usefixtures("as_service")
+def test_a_service_waits_for_its_webcam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    cable = tmp_path / "cable"
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        while watcher.caption != "NO WEBCAM":
+            yield
+        status = yield from ask("status")
+        assert status["state"] == "restarting" and "unplugged" in status["reasons"][-1]["reason"]
+        cable.touch()
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan, source=f"plugged:{cable}")
+    assert code == 0 and watcher.done
+
+
+@pytest.mark.usefixtures("as_service")
+def test_nothing_is_tried_again_and_again_while_nobody_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    cable = tmp_path / "cable"
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from until_status(lambda status: status["restarts"] == 3)
+        since = time.monotonic()
+        while time.monotonic() < since + 3.0:  # the back-off is over after one
+            yield
+        assert (yield from ask("status"))["restarts"] == 3
+        cable.touch()
+        watcher.readers = 1
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan, source=f"plugged:{cable}", readers=0, idle_s=0.0)
+    assert code == 0 and watcher.done
+
+
+def test_webcam_that_is_not_there_shows_before_anything_is_loaded(tmp_path: Path):
+    code = "import sys; sys.modules['numpy'] = None; from f2fcam import engine_main; engine_main.main()"
+    child = Child([sys.executable, "-c", code], {"source": "webcam:/dev/video-none"}, (), tmp_path / "engine.log")
+    assert child.wait(60.0) and child.ended() == "exit code 3", (tmp_path / "engine.log").read_text()
+    assert "/dev/video-none is not there" in child.channel.receive()[0]["error"]
+    child.close()
+
+
+@pytest.mark.parametrize("when", ["acting", "paused", "asleep"])
+def test_consent_that_ends_while_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, when: str):
+    monkeypatch.setattr("f2fcam.engine_process.LOOK_AGAIN_S", 0.1)
+    engine = [sys.executable, "-c", "from f2fcam import engine; engine.CHECK_EVERY_S = 0.05; from tests.fake_engine import *;"
+              "engine.exit_now(engine.main(open_fake_pipeline, open_fake_source))"]  # fmt: skip
+    monkeypatch.setattr("tests.test_supervisor.ENGINE", engine)
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        if when == "paused":
+            yield from ask("pause")
+        if when == "asleep":
+            watcher.readers = 0
+            yield from until_status(lambda status: status["state"] == "asleep")
+        (tmp_path / "expired").touch()
+        while watcher.caption != "TARGET REFUSED":
+            yield
+        status = yield from until_status(lambda status: status["restarts"] == 1)
+        assert "consent of Anna expired" in status["reasons"][-1]["reason"]
+        for _ in range(30):
+            yield
+            assert watcher.caption == "TARGET REFUSED"
+        assert (yield from ask("status"))["restarts"] == 1, "nothing has changed: no other try"
+        watcher.readers = 1
+        (tmp_path / "expired").unlink()
+        (tmp_path / "good").mkdir()
+        if when == "paused":
+            yield from ask("resume")
+        yield from good_again(watcher)
+
+    code, watcher = play(monkeypatch, plan, profiles=tmp_path, readers=1, idle_s=0.0)
+    assert code == 0 and watcher.done
+
+
+def test_engine_lost_after_a_sleep_leaves_the_picture_for_a_while(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("f2fcam.supervisor.HOLD_S", 1.0)
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from until_status(lambda status: status["state"] == "asleep")
+        slept = time.monotonic()
+        while time.monotonic() < slept + 1.5:
+            yield
+        os.kill((yield from ask("status"))["engine_pid"], signal.SIGKILL)
+        status = yield from until_status(lambda status: status["restarts"] == 1)
+        assert watcher.caption is None, "the last picture stays"
+        assert status["stages_ms"] == {}, "of an engine that is no more"
+
+    code, watcher = play(monkeypatch, plan, readers=0, idle_s=0.0)
     assert code == 0 and watcher.done
 
 

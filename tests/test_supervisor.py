@@ -88,7 +88,7 @@ class Watcher:
     @property
     def caption(self) -> str | None:
         """What the placeholder says; None for a picture of the engine."""
-        captions = ("STARTING", "RESTARTING")
+        captions = ("STARTING", "RESTARTING", "NO WEBCAM", "TARGET REFUSED")
         return next((text for text in captions if placeholder_i420(*self.size, text) == self.picture), None)
 
     @property
@@ -410,7 +410,8 @@ def test_lost_device_is_opened_again(monkeypatch: pytest.MonkeyPatch):
         yield
         yield from new_pictures(watcher)
         status = yield from ask("status")
-        assert status["sink_reasons"] == ["Unplugged."]
+        assert [one["reason"] for one in status["sink_reasons"]] == ["Unplugged."]
+        assert abs(status["sink_reasons"][0]["time"] - time.time()) < LIMIT_S
 
     watcher = Watcher(plan)
     watcher.unplug = False
@@ -450,7 +451,7 @@ def test_a_sink_with_its_own_business_is_attended_to_and_auto_stays_with_it(monk
         while happened.count("opened") < 2:
             yield
         yield from new_pictures(watcher)
-        assert (yield from ask("status"))["sink_reasons"] == ["The server is gone."]
+        assert (yield from ask("status"))["sink_reasons"][0]["reason"] == "The server is gone."
 
     said, heard = socket.socketpair()
     watcher = Watcher(plan)

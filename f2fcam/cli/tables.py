@@ -46,7 +46,7 @@ def status_table(facts: dict[str, Any]) -> RenderableType:
         ("processes", f"{facts.get('pid')}, engine {facts.get('engine_pid') or 'none'}"),
     ]
     lines += [("", f"{_clock(one['time'])} {one['reason']}") for one in facts.get("reasons", [])[-3:]]
-    lines += [("output lost", reason) for reason in facts.get("sink_reasons", [])[-3:]]
+    lines += [("output lost", f"{_clock(one['time'])} {one['reason']}") for one in facts.get("sink_reasons", [])[-3:]]
     stages = Table("stage", "median ms", "95 % within ms", box=None, padding=(0, 2))
     for name, one in facts.get("stages_ms", {}).items():
         if one.get("p50") is not None:
@@ -157,4 +157,4 @@ def _duration(seconds: float) -> str:
 
 
 def _clock(seconds: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
