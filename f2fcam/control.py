@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import stat
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from f2fcam.channel import Channel, Message
 from f2fcam.errors import ConfigError, DeviceError, F2FError, InputError, ModelError, ProfileError
+
+log = logging.getLogger(__name__)
 
 COMMANDS = ("status", "stop", "pause", "resume", "switch", "recalibrate", "mute", "unmute")
 REPLY_TIMEOUT_S = 20.0
@@ -67,20 +70,50 @@ class ControlServer:
     """The listening side, for one `select` loop: never blocks. Holds the lock of the one running camera."""
 
     def __init__(self) -> None:
-        self._lock = _take_lock(lock_path())
-        self.path = socket_path()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._lock, self._told = _take_lock(lock_path()), ""
         try:
-            self.path.unlink(missing_ok=True)  # ours: we hold the lock
-            self._listener.bind(str(self.path))
+            self._listen()
+        except F2FError:
+            os.close(self._lock)
+            raise
+
+    def _listen(self) -> None:
+        path, listener = socket_path(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            path.unlink(missing_ok=True)  # ours: we hold the lock
+            listener.bind(str(path))
+            listener.listen(8)
+            self.path, self._mark = path, path.stat().st_ino
         except OSError as error:
-            self.close()
+            listener.close()
             raise F2FError(
-                f"The control socket {self.path} cannot be made: {error}.",
+                f"The control socket {path} cannot be made: {error}.",
                 hint="Set XDG_RUNTIME_DIR to a folder of yours with a short path.",
             ) from error
-        self._listener.listen(8)
-        self._listener.setblocking(False)
+        listener.setblocking(False)
+        self._listener = listener
+
+    def keep_place(self) -> None:
+        """Make the socket and the lock anew where they are gone; now and then: a logout or a cleaner may remove their folder.
+
+        `CameraRuns` where another camera has begun since: there can be one only.
+        """
+        try:
+            if _inode(lock_path()) != os.fstat(self._lock).st_ino:
+                lock = _take_lock(lock_path())
+                os.close(self._lock)
+                self._lock = lock
+            if _inode(socket_path()) != self._mark:
+                old = self._listener
+                self._listen()
+                old.close()
+                log.warning("The control socket was gone and has been made anew: %s", self.path)
+        except CameraRuns:
+            raise
+        except F2FError as error:
+            if error.message != self._told:
+                log.warning("%s %s", error.message, error.hint)
+            self._told = error.message
 
     def fileno(self) -> int:
         """Readable when somebody connects."""
@@ -98,7 +131,8 @@ class ControlServer:
     def close(self) -> None:
         """Remove the socket and let another camera start."""
         self._listener.close()
-        self.path.unlink(missing_ok=True)
+        if _inode(self.path) == self._mark:  # or it is another camera's
+            self.path.unlink(missing_ok=True)
         os.close(self._lock)
 
 
@@ -145,6 +179,13 @@ def error_from(message: Message) -> F2FError:
     kinds = {kind.exit_code: kind for kind in (ModelError, ConfigError, DeviceError, ProfileError, InputError)}
     kind = kinds.get(message.get("exit_code", 1), F2FError)
     return kind(str(message["error"]), hint=str(message.get("hint", "")))
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _take_lock(path: Path) -> int:

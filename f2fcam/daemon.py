@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import select
+import signal
 import sys
 import time
 from pathlib import Path
 
 from f2fcam.channel import Child, from_parent
 from f2fcam.config import StartConfig
-from f2fcam.control import error_from, error_message
+from f2fcam.control import STOP_TIMEOUT_S, error_from, error_message
 from f2fcam.errors import F2FError
 from f2fcam.logs import FORMAT, log_folder
+from f2fcam.memory import leave_no_dumps
 from f2fcam.supervisor import Announce, Supervisor
 
 log = logging.getLogger(__name__)
@@ -29,13 +32,19 @@ def start_detached(
 ) -> str | None:
     """Run the camera in a process of its own; the device once pictures flow, None while it is still loading.
 
-    Raises what keeps it from starting, and announces what else has gone wrong by then (see `Supervisor`).
+    Raises what keeps it from starting, and announces what else has gone wrong by then (see `Supervisor`). Ctrl-C ends it.
     """
     values = dataclasses.asdict(config) | {"profiles": str(config.profiles) if config.profiles else None}
     setup = {"config": values, "engine": engine}
     daemon = Child([sys.executable, "-m", "f2fcam.daemon"], setup, (), log_folder() / "supervisor.log")
     with contextlib.closing(daemon.channel):
-        device = _first_picture(daemon, announce)
+        try:
+            device = _first_picture(daemon, announce)
+        except KeyboardInterrupt:
+            os.kill(daemon.pid, signal.SIGTERM)
+            if not daemon.wait(STOP_TIMEOUT_S):
+                log.warning("The camera has not ended yet; see `f2fcam status`.")
+            raise
     daemon.let_go()
     return device
 
@@ -62,6 +71,7 @@ def _first_picture(daemon: Child, announce: Announce | None) -> str | None:
 def main() -> int:
     """The process of a detached camera."""
     logging.basicConfig(level=logging.INFO, format=FORMAT)
+    leave_no_dumps()
     channel, setup = from_parent()
     values = setup["config"]
     values |= {"size": tuple(values["size"]), "profiles": Path(values["profiles"]) if values["profiles"] else None}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from f2fcam.errors import DeviceError, F2FError
+from f2fcam.logs import log_folder
 from f2fcam.publish.v4l2 import LABEL, find_device
 from f2fcam.service import UNIT, unit_file
 
@@ -216,14 +217,22 @@ def service(machine: Machine) -> list[Check]:
         return [
             Check("service", "ok", "not installed; `f2fcam service install --profile NAME` starts it with the session")
         ]
-    state = machine.run("systemctl", "--user", "show", "--property=ActiveState", "--value", UNIT)
+    said = machine.run("systemctl", "--user", "show", "--property=ActiveState,SubState,NRestarts", UNIT)
+    if said is None:
+        remedy = "log in again: a session without systemd's user instance starts no services"
+        return [Check("service", "warning", "installed; systemd does not answer", remedy)]
+    facts = dict(line.partition("=")[::2] for line in said.splitlines())
+    state, times = facts.get("ActiveState", "unknown"), facts.get("NRestarts", "0")
+    again = "" if times in ("", "0") else f", started again {times} times"
+    if facts.get("SubState") == "auto-restart":
+        remedy = f"see why: journalctl --user -u {UNIT} -n 30, and {log_folder() / 'supervisor.log'}"
+        return [
+            Check("service", "warning", f"installed; it ends at once, and is{again[1:] or ' started again'}", remedy)
+        ]
     if state == "failed":
         remedy = f"journalctl --user -u {UNIT} -n 30, mend it, then systemctl --user restart {UNIT}"
         return [Check("service", "fault", "installed, and it has failed", remedy)]
-    if state is None:
-        remedy = "log in again: a session without systemd's user instance starts no services"
-        return [Check("service", "warning", "installed; systemd does not answer", remedy)]
-    return [Check("service", "ok", f"installed, {state}")]
+    return [Check("service", "ok", f"installed, {state}{again}")]
 
 
 def running(machine: Machine) -> list[Check]:

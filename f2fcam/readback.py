@@ -116,7 +116,10 @@ class PreviewReader:
     name = "HTTP"
 
     def __init__(self, url: str) -> None:
-        self._stream = urllib.request.urlopen(f"{url}stream", timeout=QUIET_S)
+        try:
+            self._stream = urllib.request.urlopen(f"{url}stream", timeout=QUIET_S)
+        except OSError as error:
+            raise DeviceError(f"{url} does not answer: {error}.", hint="Run `f2fcam doctor`.") from error
         self._closed = False
 
     def pictures(self) -> Iterator[Seen]:

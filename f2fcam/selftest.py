@@ -37,7 +37,8 @@ class Findings:
         device: where the card went. read_by: who looked.
         sent, received, lost: pictures, from the first that came back to the last.
         damaged: pictures whose time code could not be read.
-        fps: pictures that came back a second. latency_ms: median from being made until read, and what 95 % stay within.
+        fps: pictures that came back a second. latency_ms: median from being made until read, and what 95 % stay within; None
+            where none of ours came back.
         faults: what is not as it should be; nothing where all is well.
     """
 
@@ -48,7 +49,7 @@ class Findings:
     lost: int
     damaged: int
     fps: float
-    latency_ms: tuple[float, float]
+    latency_ms: tuple[float, float] | None
     faults: tuple[str, ...]
 
 
@@ -148,9 +149,9 @@ def findings(device: str, read_by: str, sent: list[int], seen: list[tuple[int | 
         *([f"{rate:.1f} pictures a second came back instead of {fps:g}"] if rate < RATE_SHARE * fps else []),
         *([] if good else ["none of the pictures that came back was ours"]),
     ]
-    middle, most = (statistics.median(ages), percentile(ages, 0.95)) if ages else (float("nan"),) * 2
+    latency_ms = (round(statistics.median(ages), 1), round(percentile(ages, 0.95), 1)) if ages else None
     return Findings(
-        device, read_by, between, len(received), lost, damaged, round(rate, 2), (round(middle, 1), round(most, 1)),
+        device, read_by, between, len(received), lost, damaged, round(rate, 2), latency_ms,
         tuple(faults),
     )  # fmt: skip
 

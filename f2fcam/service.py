@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from f2fcam.control import request
 from f2fcam.errors import F2FError
 
 UNIT = "f2fcam.service"
@@ -35,6 +36,7 @@ def install(arguments: list[str]) -> Path:
     file = unit_file()
     text = unit_text([sys.executable, "-m", "f2fcam", "start", "--foreground", *arguments])
     _systemctl("--version")  # nothing is written where nobody would read it
+    _refuse_beside_another()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -57,19 +59,37 @@ def remove() -> bool:
     return True
 
 
-def _systemctl(*arguments: str) -> None:
+def _refuse_beside_another() -> None:
+    """A camera that was started by hand has the lock: the service would fail beside it, again and again."""
+    try:
+        running = request("status")
+    except F2FError:
+        return
+    if str(running.get("pid")) != _systemctl("show", "--property=MainPID", "--value", UNIT).strip():
+        raise F2FError("A camera is running already.", hint="Stop it with `f2fcam stop`, then install the service.")
+
+
+def _systemctl(*arguments: str) -> str:
+    """What it prints."""
     program = shutil.which("systemctl")
     if program is None:
         raise F2FError("There is no systemd here.", hint="Let the session start `f2fcam start --profile NAME` instead.")
-    done = subprocess.run(
-        [program, "--user", *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
+    try:
+        done = subprocess.run(
+            [program, "--user", *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise F2FError(
+            f"systemctl --user {' '.join(arguments)} does not come to an end.",
+            hint=f"Look at `systemctl --user status {UNIT}` and `f2fcam doctor`.",
+        ) from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().replace("\n", " ")
         raise F2FError(
             f"systemctl --user {' '.join(arguments)} failed: {said}",
             hint=f"Look at `systemctl --user status {UNIT}` and `f2fcam doctor`.",
         )
+    return done.stdout
 
 
 def _quoted(argument: str) -> str:

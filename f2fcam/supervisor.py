@@ -18,13 +18,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from f2fcam import choices
 from f2fcam.audio.process import SoundProcess, reason_against
 from f2fcam.channel import Channel, Message, reap
+from f2fcam.choices import Choices
 from f2fcam.config import parse_gate
 from f2fcam.control import COMMANDS, ControlServer, error_message
 from f2fcam.engine_process import EngineProcess, Limits, State
 from f2fcam.errors import ConfigError, DeviceError, F2FError, ProfileError
 from f2fcam.logs import TRIM_EVERY_S, log_folder, trim
+from f2fcam.memory import leave_no_dumps
 from f2fcam.notify import Notifier
 from f2fcam.on_demand import IDLE_FPS, Attention
 from f2fcam.output import Output
@@ -115,12 +118,27 @@ class Supervisor:
             stack.callback(self._engine.close)
             self._sound = self._open_sound()
             stack.callback(self._sound.close)
+            self._take_up()
             self._engine.start(self._engine_setup(), self._now)  # loads on another core while the placeholder is drawn
             self._show()
             self._notifier.ready()
             self._announce("open", str(self._output.device))
-            self._loop(wake)
+            try:
+                self._loop(wake)
+            except F2FError:
+                self._notifier.stopping()  # closing may take longer than the watchdog waits
+                raise
+            choices.forget()
         return 0
+
+    def _take_up(self) -> None:
+        """What held in a service that crashed holds in the one that is started in its place."""
+        if not self._notifier.present:
+            choices.forget()
+            return
+        before = choices.kept()
+        self._paused = before.paused
+        self._sound.mute(before.muted)
 
     def _loop(self, wake: int) -> None:
         while not (self._stopping and self._engine.state is State.ENDED):
@@ -174,6 +192,7 @@ class Supervisor:
             self._metrics.step(self._now)
         if self._now >= self._trim_at:
             self._trim_at = self._now + TRIM_EVERY_S
+            self._control.keep_place()
             trim(log_folder())
             reap()
 
@@ -292,6 +311,7 @@ class Supervisor:
         elif switch is not None:
             switch.asker.send(error_message(engine.failure))
             self._switch, self._profile, self._paused = None, switch.previous, switch.paused
+            self._keep_choices()
             engine.start(self._engine_setup(), self._now)
             engine.on_air = True  # it was: no reason to give up
         else:
@@ -344,11 +364,13 @@ class Supervisor:
 
     def _command_pause(self) -> Message:
         self._paused = True
+        self._keep_choices()
         self._look_for_readers()
         return {"state": "paused"}
 
     def _command_resume(self) -> Message:
         self._paused = False
+        self._keep_choices()
         self._look_for_readers()
         return {"state": self._state()}
 
@@ -362,7 +384,11 @@ class Supervisor:
                 "The camera carries no sound.", hint="Start it with --sound MICROPHONE, or see `f2fcam status`."
             )
         self._sound.mute(muted)
+        self._keep_choices()
         return {"muted": muted}
+
+    def _keep_choices(self) -> None:
+        choices.keep(Choices(self._paused, self._sound.muted))
 
     def _command_switch(self, client: Channel, profile: str) -> None:
         """Change the profile; the answer comes when it is on the air, or the old one is loaded again."""
@@ -374,6 +400,7 @@ class Supervisor:
             raise ConfigError("No profile was named.", hint="Give a name from `f2fcam profile list`.")
         self._switch = Switch(client, self._profile, self._paused)
         self._profile, self._paused = profile, False
+        self._keep_choices()
         self._engine.on_air = self._engine.patient = False
         self._engine.start(self._engine_setup(), self._now)
         left = self._ring.newest(self._spare, self._number)
@@ -411,6 +438,7 @@ class Supervisor:
 
 def start(config: StartConfig, *, announce: Announce | None = None) -> int:
     """Run the camera that `config` describes, here and until it is stopped; see `Supervisor`."""
+    leave_no_dumps()
     return Supervisor(config, announce=announce).run()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import socket
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from f2fcam import control
 from f2fcam.channel import Channel, Message
-from f2fcam.control import ControlServer, error_from, error_message, request, runtime_folder
+from f2fcam.control import CameraRuns, ControlServer, error_from, error_message, request, runtime_folder
 from f2fcam.engine_process import Limits
 from f2fcam.errors import ConfigError, DeviceError, F2FError, InputError, ProfileError
 
@@ -122,6 +123,45 @@ def test_one_camera_per_user():
         ControlServer()
     server.close()
     ControlServer().close()
+
+
+def test_a_place_that_was_swept_away_is_made_anew(runtime: Path):
+    server = ControlServer()
+    shutil.rmtree(runtime)
+    with pytest.raises(F2FError, match="No camera is running"):
+        request("status")
+    server.keep_place()
+    thread = serve_one(server, lambda _: {"state": "running"})
+    assert request("status")["state"] == "running"
+    thread.join(WAIT_S)
+    with pytest.raises(F2FError, match=f"running already .process {os.getpid()}"):
+        ControlServer()
+    server.close()
+    assert not (runtime / "control.sock").exists()
+    ControlServer().close()
+
+
+def test_whoever_lost_the_place_to_another_leaves_it_to_them(runtime: Path):
+    server = ControlServer()
+    shutil.rmtree(runtime)
+    other = ControlServer()
+    with pytest.raises(CameraRuns):
+        server.keep_place()
+    server.close()
+    assert (runtime / "control.sock").exists(), "the other one's"
+    other.close()
+
+
+def test_a_place_that_cannot_be_made_is_told_once(runtime: Path, caplog: pytest.LogCaptureFixture):
+    server = ControlServer()
+    shutil.rmtree(runtime)
+    runtime.write_text("in the way")
+    for _ in range(3):
+        server.keep_place()
+    assert len(caplog.records) == 1
+    runtime.unlink()
+    server.keep_place()
+    server.close()
 
 
 def test_socket_that_a_killed_camera_left_is_replaced(runtime: Path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +17,7 @@ from f2fcam.control import request
 from f2fcam.daemon import start_detached
 from f2fcam.errors import ConfigError, DeviceError
 from f2fcam.memory import family
+from f2fcam.panel import exporter
 from f2fcam.panel.exporter import metrics_of
 from f2fcam.panel.listener import listen
 from tests.test_supervisor import ENGINE, LIMIT_S, options, runtime
@@ -102,6 +105,22 @@ def test_numbers_of_a_running_camera_outlive_its_engine_and_its_own_process():
     request("stop")
     with pytest.raises(OSError):
         scraped(url)
+
+
+def test_who_connects_and_says_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(exporter.OwnHost, "timeout", 0.5)
+    http = exporter.server(listen(0, "a test"), lambda: STATUS)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    try:
+        with socket.create_connection(("127.0.0.1", http.server_port), timeout=LIMIT_S) as idle:
+            found = scraped(f"http://127.0.0.1:{http.server_port}/metrics")
+            assert found["f2fcam_up"] == 1
+            assert idle.recv(1) == b"", "and is hung up on"
+    finally:
+        http.shutdown()
+        thread.join(LIMIT_S)
+        http.server_close()
 
 
 def test_taken_port_is_told():

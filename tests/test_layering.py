@@ -15,7 +15,7 @@ LAYERS = (
     ("__init__", "errors", "kept", "kernels", "memory", "overlap", "progress", "simd"),
     ("frame", "yuv", "latest", "metrics", "pacing", "deadline", "ring", "channel", "notify", "on_demand", "signals"),
     ("control",),
-    ("logs",),
+    ("logs", "choices"),
     ("config",),
     ("profile_search",),
     ("face",),

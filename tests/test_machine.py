@@ -151,10 +151,22 @@ def test_service(tmp_path: Path, user_folders: Path):
     assert machine.service(bare(tmp_path)) == []
     assert "not installed" in one(machine.service(bare(tmp_path, systemctl=""))).finding
     place(user_folders, "xdg_config_home/systemd/user/f2fcam.service", "[Unit]")
-    assert one(machine.service(bare(tmp_path, systemctl="active"))).finding == "installed, active"
-    failed = one(machine.service(bare(tmp_path, systemctl="failed")))
+    assert (
+        one(machine.service(bare(tmp_path, systemctl="ActiveState=active\nSubState=running"))).finding
+        == "installed, active"
+    )
+    failed = one(machine.service(bare(tmp_path, systemctl="ActiveState=failed")))
     assert failed.state == "fault" and "journalctl" in failed.remedy
     assert one(machine.service(bare(tmp_path, systemctl=None))).state == "warning"
+
+
+def test_service_that_fails_in_a_loop(tmp_path: Path, user_folders: Path):
+    place(user_folders, "xdg_config_home/systemd/user/f2fcam.service", "[Unit]")
+    said = "ActiveState=activating\nSubState=auto-restart\nNRestarts=12"
+    found = one(machine.service(bare(tmp_path, systemctl=said)))
+    assert found.state == "warning" and "12 times" in found.finding and "supervisor.log" in found.remedy
+    calm = one(machine.service(bare(tmp_path, systemctl="ActiveState=active\nSubState=running\nNRestarts=2")))
+    assert calm.state == "ok" and calm.finding == "installed, active, started again 2 times"
 
 
 def test_running_camera_and_its_readers(tmp_path: Path, user_folders: Path, monkeypatch: pytest.MonkeyPatch):

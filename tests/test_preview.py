@@ -74,11 +74,13 @@ def hang_up() -> Iterator[None]:
         connections.pop().close()
 
 
-def ask(sink: ProcessSink, path: str, host: str | None = None) -> http.client.HTTPResponse:
+def ask(sink: ProcessSink, path: str, host: str | None = None, site: str | None = None) -> http.client.HTTPResponse:
     port = int(sink.device.rsplit(":", 1)[1].strip("/"))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
     connections.append(connection)
-    connection.request("GET", path, headers={"Host": host} if host else {})
+    connection.request(
+        "GET", path, headers=({"Host": host} if host else {}) | ({"Sec-Fetch-Site": site} if site else {})
+    )
     return connection.getresponse()
 
 
@@ -129,6 +131,15 @@ def test_status_without_a_camera_is_told(sink: ProcessSink):
 def test_foreign_names_are_refused(sink: ProcessSink, host: str, path: str):
     answer = ask(sink, path, host or "0.0.0.0")
     assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
+def test_pages_of_other_sites_do_not_wake_the_webcam(sink: ProcessSink, site: str, status: int):
+    answer = ask(sink, "/stream", site=site)
+    assert answer.status == status
+    answer.close()
 
 
 def test_answers_are_for_our_own_origin(sink: ProcessSink):

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from f2fcam import cli
+from f2fcam.cli.console import fields
 from f2fcam.control import ControlServer
+from f2fcam.errors import DeviceError
+from f2fcam.panel.listener import listen
 from f2fcam.publish.barcode import code_of
+from f2fcam.readback import open_reader
 from f2fcam.selftest import card_i420, findings
 from f2fcam.trust.badge import stamp_i420
 from tests.pipewire_session import Session, missing_programs
@@ -52,6 +56,18 @@ def test_repeated_pictures_count_once():
 
 def test_foreign_pictures_are_a_fault():
     assert "ours" in findings("there", "a reader", sent(5), [(code_of(1), 1.0), (code_of(2), 2.0)], 30.0).faults[-1]
+
+
+def test_nothing_of_ours_has_no_age():
+    found = findings("there", "a reader", sent(5), [(code_of(1), 1.0), (code_of(2), 2.0)], 30.0)
+    assert found.latency_ms is None and "NaN" not in json.dumps(fields(found))
+
+
+def test_a_page_that_does_not_answer_is_a_missing_device():
+    with listen(0, "a test") as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(DeviceError, match="does not answer"):
+        open_reader(f"http://127.0.0.1:{port}/", (320, 180), 30.0)
 
 
 def test_card_carries_the_badge():

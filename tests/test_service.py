@@ -15,11 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from f2fcam import cli, service
-from f2fcam.control import request
+from f2fcam import channel, cli, service
+from f2fcam.audio import process as sound
+from f2fcam.audio import virtual_microphone
+from f2fcam.control import STOP_TIMEOUT_S, request
+from f2fcam.engine_process import Limits
 from f2fcam.errors import F2FError
 from f2fcam.logs import log_folder, trim
 from f2fcam.notify import Notifier
+from f2fcam.publish import process
 from tests.test_supervisor import LIMIT_S, runtime
 
 __all__ = ["runtime"]
@@ -171,6 +175,43 @@ def test_service_is_installed_and_removed(systemctl: Path, user_folders: Path, c
 def test_unknown_profile_installs_nothing(systemctl: Path):
     assert cli.run(["service", "install", "--profile", "nobody"]) == 4
     assert not systemctl.exists() and not service.unit_file().exists()
+
+
+@pytest.mark.parametrize("options", ["--fsp 30", "--fps x", "--fps 0", "--size huge", "--quality best", "more"])
+def test_wrong_options_install_nothing(systemctl: Path, options: str):
+    assert cli.run(["service", "install", "--profile", "alice", "--", *options.split()]) == 2
+    assert not systemctl.exists() and not service.unit_file().exists()
+
+
+def test_nothing_is_installed_beside_a_camera_that_was_started_by_hand(
+    systemctl: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(service, "request", lambda command: {"pid": 77})
+    assert cli.run(["service", "install", "--profile", "alice"]) == 1
+    assert "running already" in capsys.readouterr().err and not service.unit_file().exists()
+    monkeypatch.setattr(service, "request", lambda command: {"pid": ""})  # as systemctl says: the service's own
+    assert cli.run(["service", "install", "--profile", "alice"]) == 0
+
+
+def test_a_systemctl_that_hangs_is_told(systemctl: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(service, "TIMEOUT_S", 0.2)
+    program = Path(os.environ["PATH"]) / "systemctl"
+    program.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    with pytest.raises(F2FError, match="does not come to an end"):
+        service.install(["--profile", "alice"])
+
+
+def test_systemd_waits_for_the_end_as_long_as_it_may_take():
+    """One thing after the other, each as slow as it may be."""
+    killed_s = 0.2 + channel.KILLED_S
+    engine_s = Limits().stop_s + killed_s
+    sound_s = sound.STOP_S + killed_s + virtual_microphone.TIMEOUT_S
+    output_s = process.CLOSE_TIMEOUT_S + killed_s
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.read_string(service.unit_text(["f2fcam"]))
+    longest_s = engine_s + sound_s + killed_s + output_s
+    assert longest_s < float(unit["Service"]["TimeoutStopSec"]) <= STOP_TIMEOUT_S
+    assert float(unit["Service"]["WatchdogSec"]) > process.SEND_TIMEOUT_S
 
 
 def test_systemds_refusal_is_told(systemctl: Path, tmp_path: Path):

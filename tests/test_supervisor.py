@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,14 +25,16 @@ import av
 import numpy as np
 import pytest
 
-from f2fcam import publish
+from f2fcam import choices, publish
 from f2fcam.channel import Channel
+from f2fcam.choices import Choices
 from f2fcam.config import StartConfig
 from f2fcam.control import request, runtime_folder
 from f2fcam.daemon import start_detached
 from f2fcam.engine_process import Limits
 from f2fcam.errors import ConfigError, DeviceError, F2FError, ProfileError
 from f2fcam.publish.barcode import code_of, read_barcode
+from f2fcam.signals import caught_signals
 from f2fcam.supervisor import Supervisor
 from f2fcam.trust.badge import badge_box, stamp_i420, stamp_rgb
 from f2fcam.trust.placeholder import placeholder_i420
@@ -305,6 +308,47 @@ def test_a_switch_under_way_hears_of_the_end(monkeypatch: pytest.MonkeyPatch):
     code, watcher = play(monkeypatch, plan)
     askers[0]._thread.join(LIMIT_S)
     assert code == 0 and watcher.done and "stopping" in askers[0].error.message
+
+
+def test_a_socket_that_was_swept_away_comes_back(monkeypatch: pytest.MonkeyPatch, runtime: Path):
+    monkeypatch.setattr("f2fcam.supervisor.TRIM_EVERY_S", 0.0)
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher)
+        shutil.rmtree(runtime)
+        yield
+        yield
+        assert (yield from ask("status"))["profile"] == "good"
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done
+
+
+@pytest.mark.parametrize("service", [True, False])
+def test_pause_and_mute_outlast_a_crash_of_a_service(monkeypatch: pytest.MonkeyPatch, service: bool, tmp_path: Path):
+    muted = []
+    monkeypatch.setattr("f2fcam.audio.process.SoundProcess.mute", lambda self, on: muted.append(on))
+    if service:
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    choices.keep(Choices(paused=True, muted=True))
+
+    def plan(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher, 1)
+        assert (yield from ask("status"))["state"] == ("paused" if service else "running")
+        yield from ask("resume")
+        assert choices.kept() == Choices()
+        yield from ask("pause")
+        assert choices.kept().paused
+
+    code, watcher = play(monkeypatch, plan)
+    assert code == 0 and watcher.done and muted == ([True] if service else [])
+    assert choices.kept() == Choices(), "an end in good order"
+
+
+def test_choices_that_cannot_be_read_are_none(runtime: Path):
+    for text in ("", "[1]", "{", '{"paused": true}'):
+        (runtime_folder() / "choices.json").write_text(text)
+        assert choices.kept() == Choices(paused=text.startswith('{"'))
 
 
 def test_recalibrate_reaches_the_pipeline(monkeypatch: pytest.MonkeyPatch):
@@ -602,6 +646,45 @@ def test_recording_of_a_file_is_finished_and_carries_the_badge(tmp_path: Path):
     stamp_rgb(marked)
     for frame in frames:
         assert np.corrcoef(frame[y0:y1, x0:x1].ravel(), marked[y0:y1, x0:x1, 1].ravel())[0, 1] > 0.9
+
+
+def test_no_process_of_the_camera_leaves_a_dump():
+    start_detached(options(sink="null"), engine=ENGINE)
+    status = request("status")
+    for pid in (status["pid"], status["engine_pid"]):
+        (limit,) = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core file" in line]
+        assert limit.split()[4] == "0"
+        assert int(Path(f"/proc/{pid}/coredump_filter").read_text(), 16) == 0
+    request("stop")
+
+
+def test_an_interrupted_start_leaves_no_camera(runtime: Path):
+    script = "from tests.test_supervisor import *; start_detached(options(sink='null', profile='silent-start'), engine=ENGINE)"
+    starting = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent.parent, stderr=subprocess.PIPE
+    )
+    camera = 0
+    deadline = time.monotonic() + LIMIT_S
+    while not camera:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(F2FError):
+            camera = request("status")["pid"]
+    starting.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in starting.communicate(timeout=LIMIT_S)[1]
+    assert not alive(camera) and not (runtime / "control.sock").exists()
+
+
+def test_who_wants_it_to_outlive_the_terminal_is_heard():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with caught_signals() as wake:
+            os.kill(os.getpid(), signal.SIGHUP)
+            with pytest.raises(BlockingIOError):
+                os.read(wake, 8)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert len(os.read(wake, 8)) == 1
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_detached_camera_tells_why_it_cannot_start():

@@ -58,6 +58,9 @@ def start(
     barcode: Annotated[
         bool, typer.Option("--barcode", help="For tests: a time code in a corner.", hidden=True)
     ] = False,
+    check_only: Annotated[
+        bool, typer.Option("--check-only", help="Look at the options, start nothing.", hidden=True)
+    ] = False,
 ) -> None:
     """Put the target on the air as a camera."""
     from f2fcam.config import StartConfig, load_config, parse_size
@@ -83,6 +86,8 @@ def start(
         barcode=barcode,
     )
     find_profile(profile, profiles)  # a wrong name shows before anything starts
+    if check_only:
+        return
     if foreground:
         from f2fcam import supervisor
         from f2fcam.logs import keep_log
@@ -97,6 +102,13 @@ def start(
         if device
         else "Still loading; see `f2fcam status`."
     )
+
+
+def check_start(arguments: list[str]) -> None:
+    """Raise what `f2fcam start` would raise about these options."""
+    checker = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    checker.command()(start)
+    checker([*arguments, "--check-only"], prog_name="f2fcam start", standalone_mode=False)
 
 
 def _device(uri: str, kind: str) -> str:

@@ -43,12 +43,12 @@ def selftest(
     if as_json:
         print_json({"ok": not found.faults, **fields(found)})
     else:
-        middle, most = found.latency_ms
+        ages = "of unknown age"
+        if found.latency_ms is not None:
+            middle, most = found.latency_ms
+            ages = f"{middle:.0f} ms old, 95 % within {most:.0f} ms"
         out.print(f"{found.device}, read back by {found.read_by}:", markup=False)
-        out.print(
-            f"{found.received} of {found.sent} pictures came back, {found.fps:.1f} a second, "
-            f"{middle:.0f} ms old, 95 % within {most:.0f} ms."
-        )
+        out.print(f"{found.received} of {found.sent} pictures came back, {found.fps:.1f} a second, {ages}.")
         for fault in found.faults:
             out.print(f"fault: {fault}", markup=False)
     raise typer.Exit(1 if found.faults else 0)
@@ -71,6 +71,7 @@ def install_service(
     ] = None,
 ) -> None:
     """Start the camera with every session, and now; what config.toml says holds for it, too."""
+    from f2fcam.cli.camera import check_start
     from f2fcam.config import load_config
     from f2fcam.profile_search import find_profile
     from f2fcam.service import UNIT, install
@@ -78,7 +79,9 @@ def install_service(
     profiles = profiles or configured_profiles(load_config())
     find_profile(profile, profiles)  # a wrong name shows before anything is installed
     chosen: list[str | Path] = ["--profile", profile, *(["--profiles", profiles.absolute()] if profiles else [])]
-    file = install([str(each) for each in [*chosen, *(also or [])]])
+    arguments = [str(each) for each in [*chosen, *(also or [])]]
+    check_start(arguments)  # so does a wrong option
+    file = install(arguments)
     out.print(f"Installed: {file}.", markup=False)
     err.print(f"See it with `systemctl --user status {UNIT}`; end it with `f2fcam service remove`.", markup=False)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -22,6 +24,8 @@ Status = dict[str, Any]
 
 STATES = ("starting", "running", "asleep", "paused", "restarting", "stopping")
 HOSTS = ("127.0.0.1", "localhost")
+IDLE_S = 10.0
+"""A connection that has asked nothing by then is closed."""
 QUANTILES = (("p50", "0.5"), ("p95", "0.95"))
 
 
@@ -77,6 +81,13 @@ def running_status() -> Status | None:
 class OwnHost(WSGIRequestHandler):
     """Answers those who came by this machine's own name: a page of another site cannot read along (DNS rebinding)."""
 
+    timeout = IDLE_S
+
+    def handle(self) -> None:
+        """Answer; hang up on who asks nothing."""
+        with contextlib.suppress(TimeoutError):
+            super().handle()
+
     def parse_request(self) -> bool:
         """Refuse other names."""
         if not super().parse_request():
@@ -90,11 +101,17 @@ class OwnHost(WSGIRequestHandler):
         """Nothing per request."""
 
 
-def server(listener: socket.socket, ask: Callable[[], Status | None]) -> WSGIServer:
+class ThreadedServer(ThreadingMixIn, WSGIServer):
+    """One thread a connection: one that says nothing holds up no other."""
+
+    daemon_threads = True
+
+
+def server(listener: socket.socket, ask: Callable[[], Status | None]) -> ThreadedServer:
     """An HTTP server on a socket that listens already."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Camera(ask))
-    made = WSGIServer(("127.0.0.1", 0), OwnHost, bind_and_activate=False)
+    made = ThreadedServer(("127.0.0.1", 0), OwnHost, bind_and_activate=False)
     made.socket.close()
     made.socket = listener
     made.server_name, made.server_port = listener.getsockname()[:2]

@@ -31,6 +31,8 @@ from f2fcam.frame import rgb_from_i420
 
 PAGE = Path(__file__).with_name("index.html")
 HOSTS = ["127.0.0.1", "localhost"]
+OWN_SITES = ("same-origin", "none")
+"""Whence a browser says that the stream is wanted: our page, or the user's own address bar. Whoever looks wakes the webcam."""
 BOUNDARY = b"f2fcam-frame"
 JPEG_QUALITY = 85
 HEADERS = {
@@ -122,6 +124,8 @@ def build_app(picture: LivePicture, ask_status: Callable[[], dict[str, Any]]) ->
         return FileResponse(PAGE, media_type="text/html; charset=utf-8")
 
     async def stream(request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "none") not in OWN_SITES:
+            return Response("Only our own page may look.", status_code=403)
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
         return StreamingResponse(picture.stream(), media_type=kind)
 

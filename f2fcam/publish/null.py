@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NullSink:
-    """Counts pictures and keeps the last one."""
+    """Counts pictures."""
 
     device = "null"
     keeps_time = False
@@ -13,13 +13,11 @@ class NullSink:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
         self.frames = 0
-        self.last = bytearray()
         self.closed = False
 
     def send(self, i420: bytearray | memoryview, timestamp_ns: int) -> None:
         """Count one picture."""
         self.frames += 1
-        self.last[:] = i420
 
     def close(self) -> None:
         """Nothing to finish."""
