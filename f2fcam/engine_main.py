@@ -49,7 +49,7 @@ def main() -> None:
 def require_webcam(source: str) -> None:
     """`DeviceError` where a webcam is no device at all: it may be missing for days, and loading takes seconds of a core."""
     kind, _, where = source.partition(":")
-    if kind != "webcam" or not where or sys.platform != "linux":
+    if kind != "webcam" or not (where.isdecimal() or where.startswith("/")) or sys.platform != "linux":
         return
     path = Path(f"/dev/video{int(where)}" if where.isdecimal() else where)
     if not path.exists():
