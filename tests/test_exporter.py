@@ -108,7 +108,7 @@ def test_numbers_of_a_running_camera_outlive_its_engine_and_its_own_process():
 
 
 def test_who_connects_and_says_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(exporter.OwnHost, "timeout", 0.5)
+    monkeypatch.setattr(exporter.OwnHost, "timeout", 3.0)
     http = exporter.server(listen(0, "a test"), lambda: STATUS)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
@@ -116,6 +116,10 @@ def test_who_connects_and_says_nothing_holds_up_nobody(monkeypatch: pytest.Monke
         with socket.create_connection(("127.0.0.1", http.server_port), timeout=LIMIT_S) as idle:
             found = scraped(f"http://127.0.0.1:{http.server_port}/metrics")
             assert found["f2fcam_up"] == 1
+            idle.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                idle.recv(1)
+            idle.settimeout(LIMIT_S)
             assert idle.recv(1) == b"", "and is hung up on"
     finally:
         http.shutdown()
