@@ -3,7 +3,8 @@
 The picture carries the source frame's number in sixteen blocks of its top row, and the profile's name decides what goes
 wrong: `unknown`, `crash`, `hang`, `silent`, `silent-start`, `greedy` (of memory), `stored` (it has to lie in the folder of
 profiles); `late-90-10-130` takes 90 ms for a picture, and 130 ms after 10 s; anything else works. A file `expired` in the
-folder of profiles ends every consent.
+folder of profiles ends every consent. The source `flashing` is a camera before which a lamp flashes, by the wall clock; its
+pictures, and those that come of them, are brighter.
 """
 
 from __future__ import annotations
@@ -26,8 +27,14 @@ from f2fcam.errors import DeviceError, ProfileError
 from f2fcam.frame import Frame, Undeveloped
 
 BITS = 16
-ACTOR_GREY = 77
-"""What the fake camera shows: no output may contain it."""
+ACTOR_GREY, FLASH_GREY = 77, 97
+"""What the fake camera shows, usually and by the lamp's light: no output may contain it."""
+BACKGROUND, FLASH_BACKGROUND = 200, 250
+"""What is made of that."""
+FLASH_S, FLASH_EVERY_S = 0.15, 0.5
+"""The lamp is on for so long at every moment of the wall clock that is a multiple of that."""
+FLASH = 1 << BITS
+"""In a picture's number: it is a bright one."""
 
 
 class FakeSource:
@@ -51,6 +58,25 @@ class FakeSource:
         self.closed = True
 
 
+class FlashingSource(FakeSource):
+    """A camera of 60 pictures a second before a lamp."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = SourceInfo("lamp", self.size, Fraction(self.fps))
+        self._bright = np.full_like(self._rgb, FLASH_GREY)
+        self._due_s = time.monotonic()
+
+    def grab(self) -> Undeveloped:
+        """Wait for the next moment and look."""
+        now_s = time.monotonic()
+        self._due_s = max(self._due_s + 1 / self.fps, now_s)
+        time.sleep(self._due_s - now_s)
+        rgb = self._bright if time.time() % FLASH_EVERY_S < FLASH_S else self._rgb
+        self._index += 1
+        return Undeveloped.of(Frame(rgb, self._index, time.monotonic_ns()))
+
+
 class PluggedSource(FakeSource):
     """A webcam with a cable: its file."""
 
@@ -69,12 +95,14 @@ class PluggedSource(FakeSource):
 
 
 def open_fake_source(uri: str) -> FakeSource:
-    """`fake`, `fake:LENGTH`, `missing`, `plugged:PATH`, which is there as long as that file is."""
+    """`fake`, `fake:LENGTH`, `flashing`, `missing`, `plugged:PATH`, which is there as long as that file is."""
     if uri == "missing":
         raise DeviceError("There is no webcam.", hint="Plug one in.")
     kind, _, rest = uri.partition(":")
     if kind == "plugged":
         return PluggedSource(Path(rest))
+    if kind == "flashing":
+        return FlashingSource()
     return FakeSource(length=int(rest) if rest else None)
 
 
@@ -87,9 +115,9 @@ class FakeOutput:
 
 
 def pattern(index: int, size: tuple[int, int]) -> np.ndarray:
-    """A bright picture with `index` in it."""
+    """A bright picture with `index` in it; brighter still with `FLASH`."""
     width, height = size
-    rgb = np.full((height, width, 3), 200, np.uint8)
+    rgb = np.full((height, width, 3), FLASH_BACKGROUND if index & FLASH else BACKGROUND, np.uint8)
     for bit in range(BITS):
         x0, x1 = width * bit // BITS, width * (bit + 1) // BITS
         rgb[height - height // 4 :, x0:x1] = 235 if index >> bit & 1 else 20
@@ -116,9 +144,9 @@ class FakePipeline:
         return np.empty((size[1], size[0], 3), np.uint8)
 
     def track(self, frame: Frame, quality: Quality = FULL) -> int:
-        assert frame.rgb.min() == frame.rgb.max() == ACTOR_GREY
+        assert frame.rgb.min() == frame.rgb.max() and frame.rgb[0, 0, 0] in (ACTOR_GREY, FLASH_GREY)
         self._take_a_third()
-        return frame.index
+        return frame.index % FLASH + FLASH * (frame.rgb[0, 0, 0] == FLASH_GREY)
 
     def retouch(self, tracked: int) -> int:
         self._take_a_third()
@@ -135,7 +163,7 @@ class FakePipeline:
         if self._setup.profile == "hang" and tracked >= 3:
             time.sleep(600)
         self._take_a_third()
-        return FakeOutput(pattern(tracked, self._setup.size), "tracked", tracked)
+        return FakeOutput(pattern(tracked, self._setup.size), "tracked", tracked % FLASH)
 
     def _take_a_third(self) -> None:
         """Of a picture's time; three threads work at three pictures."""

@@ -1,7 +1,8 @@
 """A session with a sound server, a room and a microphone in it, and how far sound and picture are apart there.
 
 Bursts of noise are played in the room that the microphone "headset" hears; "F2F Microphone" and the room are recorded together,
-which gives the sound's delay. A reader of "F2F Camera" reads each picture's time of capture from its code: the picture's delay.
+which gives the sound's delay. A reader of "F2F Camera" reads each picture's time of capture from its code, and sees when it
+becomes bright: the picture's delay.
 """
 
 from __future__ import annotations
@@ -44,8 +45,17 @@ def tell(session: Session, *line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, env=session.environment, capture_output=True, text=True, timeout=20)
 
 
+BRIGHT = 210
+"""Luma of a picture of `fake_engine` by the lamp's light; without, it is darker."""
+
+
 class Pictures:
-    """Reads "F2F Camera" in a thread, and notes when each picture came and how old it was."""
+    """Reads "F2F Camera" in a thread.
+
+    Attributes:
+        ages: when each picture came and how old it was, in ms.
+        brightened: when one came that was bright after one that was not.
+    """
 
     def __init__(self, session: Session, size: tuple[int, int]) -> None:
         self._size = size
@@ -57,14 +67,20 @@ class Pictures:
                 line, env=session.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
             )
         self.ages: list[tuple[float, float]] = []
+        self.brightened: list[float] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         length = i420_bytes(*self._size)
+        width, height = self._size
+        middle, bright = width * (height // 2), True
         while len(picture := self._process.stdout.read(length)) == length:
             now = time.time()
+            before, bright = bright, sum(picture[middle : middle + width]) > BRIGHT * width
+            if bright and not before:
+                self.brightened.append(now)
             code = read_barcode(picture, *self._size)
             if code_of(code >> 4) == code:
                 self.ages.append((now, (round(now * 1000) - (code >> 4)) % 65536))
@@ -72,6 +88,10 @@ class Pictures:
     def age_ms(self, begin: float, end: float) -> float:
         """The median between two times."""
         return float(np.median([age for when, age in self.ages if begin <= when < end]))
+
+    def flash_delays_ms(self, every_s: float) -> list[tuple[float, float]]:
+        """(when, delay) of the light of each flash; they begin at the multiples of `every_s` of the wall clock."""
+        return [(when, when % every_s * 1000) for when in self.brightened]
 
     def end(self) -> None:
         self._process.terminate()

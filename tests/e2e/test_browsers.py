@@ -2,7 +2,8 @@
 
 Twice: with an engine that only counts pictures, which leaves the processor to the way from the ring to the far end, and
 with the whole program, `f2fcam start` with the synthetic actor and the bundled target. What arrives is told apart by the time
-code in its corner, and known by the badge and the target's own film. Reports and pictures go to `build/e2e`.
+code in its corner, and known by the badge, the target's own film and a mouth that is not that film's. Reports and pictures go
+to `build/e2e`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +34,9 @@ from f2fcam.publish.barcode import COLUMNS, ROWS, square_side
 from f2fcam.trust.badge import badge_box
 from f2fcam.trust.verify import LIKENESS, badge_likeness
 from tests.e2e.browser import COMMANDS, missing_browser, visit
-from tests.e2e.seen import Seen
+from tests.e2e.company import Company
+from tests.e2e.conftest import SHARED
+from tests.e2e.seen import Seen, picture_of, png_of
 from tests.pipewire_session import PROGRAMS, Session, missing_programs
 from tests.test_supervisor import ENGINE as COUNTER
 
@@ -47,19 +52,30 @@ DEVICE = "F2F Camera (PipeWire)"
 SETUP = "run `bash tools/e2e_setup.sh`"
 
 FPS, COUNTER_FPS = 24, 30
-"""On two cores the engine and a browser that encodes, decodes and looks leave no room for more."""
-SIZE = (848, 480)
-"""That of the target's film: no bars."""
-SECONDS = 6
+SIZE = (640, 360)
+"""On two cores the engine shares with a browser that encodes, decodes and shows every picture: what a call in a small window
+carries. Nearly the shape of the target's film: no bars."""
+NEAR_S, FAR_S = 3, 8
+STILLS = 6
 WAIT_S = 100.0
-LEAST_FPS, ENOUGH_FPS = 20.0, 23.0
-"""Distinct pictures a second at the far end, of an engine that makes `ENOUGH_FPS` or more in the meantime."""
-CARRIED = 0.8
-"""Share of what the engine makes that arrives on a machine that is too busy for so many."""
+LEAST_FPS = 20.0
+"""New pictures a second at the far end."""
+LONGEST_GAP_S = 1.0
 OLDEST_MS = 2000
 """No measurement of speed: what is older has queued somewhere."""
+ATTEMPTS = 3
+"""Calls, where others use the machine: one that reaches `LEAST_FPS` shows that the program can."""
+QUIET = 0.15
+"""Share of the processors that others may have before a miss of the rate counts as theirs."""
+TRACKED = 0.8
+"""Share of the looks at the status that have to say so."""
 ALIKE = 12.0
-"""Grey levels (RMS) between what arrives and the nearest frame of the target's film, at a sixteenth of the size."""
+"""Grey levels (RMS) between what arrives and the nearest frame of the target's film, at a sixteenth of the size, without its
+face."""
+ACTED = 2.0
+"""So many times as far from that frame as the rest of the picture is the mouth of one that was acted."""
+LIPS = (61, 291, 0, 17)
+"""Corners, above and below, of the face mesh's landmarks."""
 
 
 @pytest.fixture(scope="module")
@@ -79,27 +95,41 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         yield session
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The camera at one moment.
+
+    Attributes:
+        when_ms: by the wall clock.
+        made: pictures a second of its engine.
+        others: share of the processors that were not ours since the last look.
+    """
+
+    when_ms: float
+    made: float
+    tracking: str
+    others: float
+
+
 @dataclass
 class Running:
     """A camera on the air in its session.
 
     Attributes:
         reenacts: it shows the target; else numbers.
-        rates: distinct pictures a second that its engine made, and when it was asked (ms), while a browser looked.
     """
 
     name: str
     session: Session
     reenacts: bool
-    rates: list[tuple[float, float]] = field(default_factory=list)
+    company: Company
+    looks: list[Look] = field(default_factory=list)
 
     def look(self) -> None:
-        """Note how fast the engine is."""
-        self.rates.append((time.time() * 1000, float(ask("status")["fps"]["engine"])))
-
-    def made(self, begin_ms: float, end_ms: float) -> float:
-        """Its pictures a second in that time, by the median."""
-        return median(rate for when, rate in self.rates if begin_ms <= when <= end_ms)
+        """Note how it is."""
+        status = ask("status")
+        made = float(status["fps"]["engine"])
+        self.looks.append(Look(time.time() * 1000, made, status["tracking"], self.company.look()))
 
 
 @pytest.fixture(scope="module", params=["counter", "f2fcam"])
@@ -113,7 +143,7 @@ def camera(request: pytest.FixtureRequest, session: Session) -> Iterator[Running
                 assert start_detached(config, engine=COUNTER) == DEVICE
             else:
                 start_f2fcam(session)
-            yield Running(request.param, session, request.param == "f2fcam")
+            yield Running(request.param, session, request.param == "f2fcam", Company(session.runtime))
         finally:
             with contextlib.suppress(F2FError):
                 ask("stop")
@@ -131,32 +161,79 @@ def start_f2fcam(session: Session) -> None:
     assert f"is on the air: {DEVICE}" in started.stderr, started.stderr
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What came of one."""
+
+    report: dict[str, Any]
+    near: Seen
+    far: Seen
+    looks: list[Look]
+
+    @property
+    def others(self) -> float:
+        """Share of the processors that others had meanwhile."""
+        return mean(look.others for look in self.looks)
+
+    @property
+    def summary(self) -> str:
+        """For the log."""
+        made = median(look.made for look in self.looks)
+        return (
+            f"the engine makes {made:.1f} a second, others have {self.others:.0%} of the processors; in the page "
+            f"{self.near.summary}; far end {self.far.summary}, {self.report['call']['codec']}"
+        )
+
+
 @pytest.mark.parametrize("browser", COMMANDS)
 def test_call_carries_the_camera(camera: Running, browser: str, capsys: pytest.CaptureFixture[str]):
     if missing_browser(browser):
         pytest.skip(f"{browser} is not installed; {SETUP}")
-    camera.rates.clear()
-    asked = {"camera": "F2F Camera", "seconds": SECONDS, "width": SIZE[0], "height": SIZE[1]}
-    report = visit(camera.session, COMMANDS[browser], WAIT_S, camera.look, **asked)
-    seen = {side: Seen.of(report[side]) for side in ("near", "far") if side in report}
-    keep(f"{camera.name}-{browser}", report | {"engine": camera.rates}, seen)
+    best: Call | None = None
+    for _ in range(ATTEMPTS):
+        made = call(camera, browser)
+        with capsys.disabled():
+            sys.stderr.write(f"\n{camera.name}, {browser}: {made.summary}\n")
+        arrived(camera, made)
+        best = made if best is None or made.far.fps > best.far.fps else best
+        if best.far.fps >= LEAST_FPS or made.others <= QUIET:
+            break
+    assert best is not None
+    if best.far.fps < LEAST_FPS and best.others > QUIET and SHARED:
+        pytest.xfail(f"MISSED {LEAST_FPS:g} a second on a machine that others use: {best.summary}")
+    assert best.far.fps >= LEAST_FPS, best.summary
+
+
+def call(camera: Running, browser: str) -> Call:
+    """Let the browser make one."""
+    camera.looks.clear()
+    camera.company.look()
+    asked = {"near": NEAR_S, "far": FAR_S, "width": SIZE[0], "height": SIZE[1], "stills": STILLS}
+    report = visit(camera.session, COMMANDS[browser], WAIT_S, camera.look, camera="F2F Camera", **asked)
+    seen = {name: Seen.of(report[name], s) for name, s in (("near", NEAR_S), ("far", FAR_S)) if name in report}
+    keep(f"{camera.name}-{browser}", report | {"looks": [asdict(look) for look in camera.looks]}, seen)
     assert "error" not in report, (report["error"], report["log"])
-    made = camera.made(report["far"]["begin"], report["far"]["end"])
-    summary = (
-        f"the engine makes {made:g} a second; {browser} shows {seen['near'].summary}; far end {seen['far'].summary}"
-    )
-    with capsys.disabled():
-        busy = "" if made >= ENOUGH_FPS else f" (the machine is too busy to judge {LEAST_FPS:g} a second)"
-        sys.stderr.write(f"\n{camera.name}: {summary}, {report['call']['codec']}{busy}\n")
     assert "F2F Camera" in report["cameras"] and report["track"]["label"] == "F2F Camera"
-    assert seen["near"].rgb.shape[1::-1] == SIZE
-    for side in seen.values():
-        assert side.unread < 0.02
-        assert side.ages_ms[len(side.ages_ms) // 2] < OLDEST_MS
-        rgb = cv2.resize(side.rgb, SIZE)  # a call may carry a smaller picture
-        assert badge_likeness(rgb) > LIKENESS
-        assert not camera.reenacts or difference(rgb) < ALIKE
-    assert seen["far"].fps >= (LEAST_FPS if made >= ENOUGH_FPS else CARRIED * made), summary
+    begin, end = report["far"]["begin"], report["far"]["end"]
+    return Call(report, **seen, looks=[look for look in camera.looks if begin <= look.when_ms <= end])
+
+
+def arrived(camera: Running, made: Call) -> None:
+    """Whatever the machine's speed: our pictures, in order, none missing for long, none too old."""
+    assert made.near.rgb.shape[1::-1] == SIZE
+    for side in (made.near, made.far):
+        assert side.unread < 0.02 and side.back == 0, side
+        assert side.age_ms < OLDEST_MS and side.gap_s < LONGEST_GAP_S, side.summary
+    stills = [picture_of(still) for still in made.report["far"]["stills"]]
+    assert len(stills) == STILLS
+    for rgb in (made.near.rgb, *stills):
+        assert badge_likeness(cv2.resize(rgb, SIZE)) > LIKENESS  # a call may carry a smaller picture
+    if camera.reenacts:
+        tracked = mean(look.tracking == "tracked" for look in made.looks)
+        assert tracked >= TRACKED, [look.tracking for look in made.looks]
+        distances = [Distance.of(rgb) for rgb in stills]
+        assert all(distance.rest < ALIKE for distance in distances), distances
+        assert sum(distance.mouth > ACTED * distance.rest for distance in distances) >= STILLS // 2, distances
 
 
 def keep(name: str, report: dict, seen: dict[str, Seen]) -> None:
@@ -164,21 +241,61 @@ def keep(name: str, report: dict, seen: dict[str, Seen]) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     for side, what in seen.items():
         (OUT / f"{name}-{side}.png").write_bytes(what.png)
+    for number, still in enumerate(report.get("far", {}).get("stills", ())):
+        (OUT / f"{name}-still-{number}.png").write_bytes(png_of(still))
     numbers = {
-        side: {"summary": what.summary, "shown": what.shown, "distinct": what.distinct, "ages_ms": what.ages_ms}
+        side: {"summary": what.summary, "shown": what.shown, "distinct": what.distinct, "ages_ms": what.ages_ms,
+               "gap_s": what.gap_s, "back": what.back, "look_ms": what.look_ms}
         for side, what in seen.items()
-    }
+    }  # fmt: skip
     facts = {name: value for name, value in report.items() if name not in ("near", "far")}
     (OUT / f"{name}.json").write_text(json.dumps(facts | numbers, indent=1), encoding="utf-8")
 
 
-def difference(rgb: np.ndarray) -> float:
-    """RMS distance in grey levels to the nearest frame of the target's film; badge and time code left out."""
-    with VideoFile(ROOT / "profiles" / "alice" / "target.mp4") as film:
-        frames = np.stack([small(film.frame_at(place).rgb) for place in range(0, len(film), 5)])
-    counted = small(left_out(*SIZE)[..., None].repeat(3, axis=2)) == 0
-    distances = (frames - small(rgb))[:, counted]
-    return float(np.sqrt((distances**2).mean(axis=1)).min())
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far a picture is from the nearest frame of the target's film, RMS in grey levels, and which that is.
+
+    The frame is chosen by what is around the face, `rest`, which a playing film has in common with it; its `mouth` is the
+    film's own only where nobody acts.
+    """
+
+    frame: int
+    rest: float
+    mouth: float
+
+    @staticmethod
+    def of(rgb: np.ndarray) -> Distance:
+        """Of a picture of any size."""
+        film, around, lips = film_of_the_target()
+        rgb = cv2.resize(rgb, SIZE, interpolation=cv2.INTER_AREA)
+        differences = np.stack([small(frame) for frame in film]) - small(rgb)
+        rests = np.sqrt(
+            (differences[:, small(around[..., None].repeat(3, axis=2))[..., 0] == 0] ** 2).mean(axis=(1, 2))
+        )
+        nearest = int(np.argmin(rests))
+        x0, y0, x1, y1 = lips[nearest]
+        mouths = [blurred(picture)[y0:y1, x0:x1] for picture in (rgb, film[nearest])]
+        return Distance(nearest, float(rests[nearest]), float(np.sqrt(((mouths[0] - mouths[1]) ** 2).mean())))
+
+
+@lru_cache(maxsize=1)
+def film_of_the_target() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Its frames at our size (n, h, w, 3); where faces, badge and time code are, 255 (h, w); boxes of the lips (n, 4)."""
+    folder = ROOT / "profiles" / "alice"
+    with VideoFile(folder / "target.mp4") as film:
+        width, height = film.size
+        frames = np.stack(
+            [cv2.resize(film.frame_at(n).rgb, SIZE, interpolation=cv2.INTER_AREA) for n in range(len(film))]
+        )
+    scale = np.array(SIZE) / (width, height)
+    with np.load(folder / "frames.npz") as known:
+        faces, lips = known["boxes"].reshape(-1, 2, 2) * scale, known["landmarks"][:, LIPS] * scale
+    around = left_out(*SIZE)
+    margin = 0.15 * (faces[:, 1] - faces[:, 0]).max(axis=0)
+    (x0, y0), (x1, y1) = (faces[:, 0].min(axis=0) - margin).astype(int), (faces[:, 1].max(axis=0) + margin).astype(int)
+    around[max(0, y0) : y1, max(0, x0) : x1] = 255
+    return frames, around, np.concatenate([lips.min(axis=1), lips.max(axis=1)], axis=1).astype(int)
 
 
 def left_out(width: int, height: int) -> np.ndarray:
@@ -193,3 +310,8 @@ def left_out(width: int, height: int) -> np.ndarray:
 
 def small(rgb: np.ndarray) -> np.ndarray:
     return cv2.resize(rgb, (SIZE[0] // 16, SIZE[1] // 16), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def blurred(rgb: np.ndarray) -> np.ndarray:
+    """Without what a codec changes."""
+    return cv2.GaussianBlur(rgb, (0, 0), 2.0).astype(np.float32)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from f2fcam.trust.badge import badge_box
-from tests.e2e.guest.inside import CHECKS
-from tests.e2e.guest.machine import FOLDER, ROOT, Unavailable, build
+from tests.e2e.guest.inside import BROWSER_S, CHECKS
+from tests.e2e.guest.machine import ENDED, FOLDER, ROOT, Unavailable, build
 from tests.e2e.seen import Seen
 from tests.e2e.test_browsers import OUT
 
@@ -52,21 +52,31 @@ def results() -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_in_the_guest(results: Path, name: str):
+def told_of(results: Path, name: str) -> dict:
+    """What a check has left behind; where there is nothing, why."""
     file = results / f"{name}.json"
-    assert file.exists(), (results / "console.log").read_text(encoding="utf-8")[-3000:]
-    told = json.loads(file.read_text(encoding="utf-8"))
+    if not file.exists():
+        console = (results / "console.log").read_text(encoding="utf-8")
+        begun = "it was under way" if f"{name} begins" in console else "its turn had not come"
+        ended = f"the machine was ended after {LIMIT_S:g} s" if ENDED in console else "the machine ended by itself"
+        pytest.fail(f"There is no result: {ended} and {begun}. The console's end:\n{console[-3000:]}", pytrace=False)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_in_the_guest(results: Path, name: str, capsys: pytest.CaptureFixture[str]):
+    told = told_of(results, name)
     if told["failure"]:
         pytest.fail(f"{told['failure']}", pytrace=False)
+    with capsys.disabled():
+        sys.stderr.write(f"\nin the guest: {name} took {told['seconds']} s\n")
 
 
 def test_what_the_browser_played(results: Path):
     """The engine's bright picture with its time code and the badge."""
-    told = json.loads((results / "check_a_browser_plays_the_camera.json").read_text(encoding="utf-8"))
-    if told["failure"]:
-        pytest.skip("it did not play")
-    seen = Seen.of(told["facts"]["near"])
+    told = told_of(results, "check_a_browser_plays_the_camera")
+    assert not told["failure"], "it did not play"
+    seen = Seen.of(told["facts"]["near"], BROWSER_S)
     (results / "browser.png").write_bytes(seen.png)
     assert seen.unread < 0.02 and seen.distinct > 3, seen.summary
     height, width = seen.rgb.shape[:2]

@@ -7,6 +7,7 @@ virtual environment. Kernel and modules are downloaded and built below `build/gu
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import platform
 import shlex
@@ -32,6 +33,9 @@ UNPACKED = (
 """Of the kernel's modules, what the above, v4l2loopback and vivid are made of."""
 SYSTEM_FOLDERS = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MEMORY_MB = 3072
+ENDED = "[the machine was ended"
+COMPLETE = "complete"
+"""A file of this name is in a machine's folder when all is there."""
 
 
 class Unavailable(Exception):
@@ -53,7 +57,10 @@ class Machine:
     loopback: str
 
     def run(self, command: Sequence[str], results: Path, environment: dict[str, str], limit_s: float) -> str:
-        """Boot it, let it run `command` with `/f2fcam` being the folder `results`, and what it printed."""
+        """Boot it, let it run `command` with `/f2fcam` being the folder `results`, and what it printed.
+
+        A machine that has not ended by itself after `limit_s` is ended, which the last line says (`ENDED`).
+        """
         exported = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
         (results / "start.sh").write_text(
             f"export {SYSTEM_FOLDERS} HOME=/run\n{exported}ip link set lo up\ncd {shlex.quote(str(ROOT))}\n"
@@ -73,27 +80,30 @@ class Machine:
                 line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s
             )
         except subprocess.TimeoutExpired as error:
-            return (error.output or b"").decode(errors="replace") + f"\n[ended after {limit_s:g} s]\n"
+            return (error.output or b"").decode(errors="replace") + f"\n{ENDED} after {limit_s:g} s]\n"
         return done.stdout.decode(errors="replace")
 
 
 def build(folder: Path = FOLDER) -> Machine:
-    """The machine, downloaded and built if it is not there yet: a minute. Raises `Unavailable`."""
+    """The machine, downloaded and built if it, or one by this recipe, is not there yet: a minute. Raises `Unavailable`."""
     missing = [name for name in PROGRAMS if shutil.which(name, path=SYSTEM_FOLDERS.partition("=")[2]) is None]
     if missing:
         raise Unavailable(f"not installed: {', '.join(missing)}; run `bash tools/e2e_setup.sh`")
     if platform.machine() != "x86_64":
         raise Unavailable(f"the emulated machine is an x86_64, this is {platform.machine()}")
-    built = sorted(folder.glob("*/initramfs.gz"))
+    recipe = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in ("init.sh", "machine.py")))
+    machines = folder / "machines" / recipe.hexdigest()[:12]
+    built = sorted(machines.glob(f"*/{COMPLETE}"))
     version = built[-1].parent.name if built else _kernel_version()
-    home = folder / version
+    home = machines / version
     if not built:
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(machines.parent, ignore_errors=True)  # those of other recipes, too
         home.mkdir(parents=True)
         _unpack(version, home)
         _build_loopback(version, home)
         _run("depmod", "-b", str(home), version)
-        (home / "initramfs.gz").write_bytes(_initramfs(version, home))  # last: with it, all is there
+        (home / "initramfs.gz").write_bytes(_initramfs(version, home))
+        (home / COMPLETE).touch()
     (loopback,) = home.glob("lib/modules/*/updates/v4l2loopback-*")
     return Machine(
         kernel=home / "boot" / f"vmlinuz-{version}",
