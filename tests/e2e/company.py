@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+PARENT, TIMES = 1, slice(11, 13)
+"""Fields of /proc/PID/stat after the name."""
 USER, NICE, SYSTEM, IRQ, SOFTIRQ, STEAL = 1, 2, 3, 6, 7, 8
 """Fields of a line of /proc/stat; `STEAL` is what other machines on the same processors took."""
 
 
 @dataclass
 class Company:
-    """The processor time that is not ours. Ours: this process, and all whose environment names the folder `runtime`.
+    """The processor time that is not ours.
 
-    A process that ended between two looks is taken for another's since the last one.
+    Ours: this process, all whose environment names the folder `runtime`, and what they have started (a browser writes over
+    its environment). A process that ended between two looks is taken for another's since the last one.
     """
 
     runtime: Path
@@ -36,15 +39,20 @@ class Company:
 
     def _of_ours(self) -> dict[int, float]:
         """Process -> seconds of processor time so far."""
-        found, mark = {}, os.fsencode(self.runtime)
+        mark, marked, parents, times = os.fsencode(self.runtime), {os.getpid()}, {}, {}
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
-                if int(folder.name) == os.getpid() or mark in (folder / "environ").read_bytes():
-                    times = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
-                    found[int(folder.name)] = sum(map(int, times)) / TICKS
-        return found
+                pid, fields = int(folder.name), (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[pid], times[pid] = int(fields[PARENT]), sum(map(int, fields[TIMES])) / TICKS
+                if mark in (folder / "environ").read_bytes():
+                    marked.add(pid)
+
+        def ours(pid: int) -> bool:
+            return pid in marked or (pid in parents and ours(parents[pid]))
+
+        return {pid: seconds for pid, seconds in times.items() if ours(pid)}
 
 
 def _busy() -> float:
