@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from numba import njit
+from numba import njit, types
 
 Matrix = Literal["bt601", "bt709", "bt2020"]
 
@@ -123,6 +123,10 @@ def yuyv_to_rgb(
     return out
 
 
+_READ_ONLY = types.Array(types.uint8, 3, "C", readonly=True)
+"""A webcam's picture: bytes, which nobody may write to."""
+
+
 @njit(inline="always")
 def _colour_line(luma, line_u, line_v, factors, planes, out):
     """One line to RGB; chroma has 4 fractional bits. The three planes first, so that the arithmetic is vectorised."""
@@ -187,7 +191,7 @@ def _i420_to_planes(y, u, v, factors, out):
             blue[j] = min(max((luma[j] + ((blue_u * line_u[j]) >> four)) >> shift, none), most)
 
 
-@njit("void(uint8[:,:,::1], int32[:], uint8[:,:,::1])", nogil=True, cache=True, fastmath=True)
+@njit(types.void(_READ_ONLY, types.int32[:], types.uint8[:, :, ::1]), nogil=True, cache=True, fastmath=True)
 def _yuyv_to_rgb(yuyv, factors, out):
     height, width = yuyv.shape[:2]
     columns = width // 2

@@ -275,15 +275,15 @@ def test_devices_that_count(tmp_path: Path):
     assert driver.opened == 0
 
 
-@given(st.tuples(*[st.integers(0, 255)] * 3), st.booleans())
-def test_yuyv(colour: tuple[int, int, int], full_range: bool):
+@given(st.tuples(*[st.integers(0, 255)] * 3), st.booleans(), st.sampled_from([b"", b"padding!"]))
+def test_yuyv(colour: tuple[int, int, int], full_range: bool, padding: bytes):
     """Packing a flat colour by the definition of BT.601 and reading it gives the colour back."""
     r, g, b = (value / 255 for value in colour)
     luma = 0.299 * r + 0.587 * g + 0.114 * b
     scale, offset, chroma = (255, 0, 255) if full_range else (219, 16, 224)
     y = round(offset + scale * luma)
     u, v = round(128 + chroma * (b - luma) / 1.772), round(128 + chroma * (r - luma) / 1.402)
-    line = bytes([y, min(u, 255), y, min(v, 255)] * 4) + b"padding!"
+    line = bytes([y, min(u, 255), y, min(v, 255)] * 4) + padding
     rgb = np.zeros((4, 8, 3), np.uint8)
     assert webcam.rgb_from_yuyv(line * 4, len(line), Coding("bt601", full_range), rgb)
     assert np.abs(rgb.astype(int) - np.array(colour)).max() <= 3
