@@ -58,7 +58,9 @@ carries. Nearly the shape of the target's film: no bars."""
 SMALL = (SIZE[0] // 16, SIZE[1] // 16)
 NEAR_S, FAR_S = 3, 8
 STILLS = 6
-WAIT_S = 100.0
+WAIT_S = 150.0
+KNOWN = ("known", "done")
+"""What the status says of an actor of whom there is no more to learn."""
 LEAST_FPS = 20.0
 """New pictures a second at the far end."""
 LONGEST_GAP_S = 1.0
@@ -127,11 +129,12 @@ class Running:
     company: Company
     looks: list[Look] = field(default_factory=list)
 
-    def look(self) -> None:
-        """Note how it is."""
+    def look(self) -> bool:
+        """Note how it is; whether it is as in the middle of a call: to learn an actor takes time from their pictures."""
         status = ask("status")
         made = float(status["fps"]["engine"])
         self.looks.append(Look(time.time() * 1000, made, status["tracking"], self.company.look()))
+        return status.get("actor", "known") in KNOWN
 
 
 @pytest.fixture(scope="module", params=["counter", "f2fcam"])

@@ -26,7 +26,6 @@ from f2fcam.config import StartConfig
 from f2fcam.control import request as ask
 from f2fcam.daemon import start_detached
 from f2fcam.errors import F2FError
-from f2fcam.publish.barcode import wall_clock_ms
 from f2fcam.publish.v4l2 import LABEL, open_v4l2
 from f2fcam.ring import i420_bytes
 from tests.e2e.browser import headless_shell, visit
@@ -103,7 +102,7 @@ def check_a_browser_plays_the_camera() -> dict[str, Any]:
     on_air()
     home = Home(Path("/run"), dict(os.environ))
     asked = {"camera": LABEL, "near": BROWSER_S, "width": SIZE[0], "height": SIZE[1]}
-    report = visit(home, headless_shell, WAIT_S, lambda: None, **asked)
+    report = visit(home, headless_shell, WAIT_S, lambda: True, **asked)
     shutil.copy("/run/headless_shell.log", RESULTS)
     assert "error" not in report, (report["error"], report["log"])
     assert report["track"]["label"] == LABEL, report["track"]
@@ -166,7 +165,7 @@ def check_a_webcam_is_shown_unplugged_and_plugged_in_again() -> dict[str, Any]:
         reader = stack.enter_context(reading(DEVICE, SIZE, RESULTS / "webcam.log"))
         until_engine(reader)
         shown = wait(lambda: good(ask("status"), lambda s: s["fps"]["engine"] > 0), "a rate")
-        words = json.loads(output(sys.executable, "-m", "f2fcam", "status", "--json"))
+        words = ask("status")
         assert words["tracking"] == "lost" and words["contrast"] > 20 and "capture" in words["drops"], words
         assert words["source"] == f"webcam:{WEBCAM_NUMBER}" and words["stages_ms"]["capture"], words
 
@@ -174,9 +173,7 @@ def check_a_webcam_is_shown_unplugged_and_plugged_in_again() -> dict[str, Any]:
         gone = wait(lambda: good(ask("status"), lambda s: s["restarts"] > 0), "word of the webcam's end")
         assert "was unplugged" in gone["reasons"][0]["reason"], gone["reasons"]
         wait(lambda: reader.story()[-1] == "RESTARTING", "the placeholder", reader.complaints)
-        again = wait(lambda: good(ask("status"), lambda s: s["restarts"] > 1), "a try without a webcam")
-        assert "cannot be opened" in again["reasons"][-1]["reason"], again["reasons"]
-        output("modprobe", "-r", "vivid")
+        output("rmmod", "vivid")
         plug()
         until_engine(reader)
         assert reader.darkest() >= BLACK, reader.darkest()
@@ -250,7 +247,7 @@ def webcam() -> Iterator[None]:
     try:
         yield
     finally:
-        output("modprobe", "-r", "vivid")
+        output("rmmod", "vivid")
 
 
 def plug() -> None:
@@ -300,11 +297,11 @@ def on_air() -> None:
 
 def until_engine(reader: Reader) -> None:
     """Wait for a picture that the engine makes from now on."""
-    now_ms = wall_clock_ms(time.monotonic_ns())
+    since = time.monotonic()
 
     def new() -> bool:
-        times = [picture.time_ms for picture in list(reader.pictures) if picture.time_ms is not None]
-        return bool(times) and (times[-1] - now_ms) % 65536 < 32768
+        last = reader.pictures[-1] if reader.pictures else None
+        return last is not None and last.made_after(since)
 
     wait(new, "the engine's pictures", lambda: f"{reader.complaints()} {reader.story()}")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from f2fcam.publish.barcode import CHECK_BITS, COLUMNS, ROWS, code_of, square_side
+from f2fcam.publish.barcode import CHECK_BITS, COLUMNS, ROWS, TIME_BITS, code_of, square_side, wall_clock_ms
 from f2fcam.ring import i420_bytes
 from f2fcam.trust.placeholder import placeholder_i420
 
@@ -27,12 +27,14 @@ class Picture:
         at: when, in monotonic seconds.
         shows: the placeholder's caption, `engine`, or `nothing known`.
         time_ms: the engine's time code.
+        age_ms: by that, which begins anew after a minute.
     """
 
     at: float
     mean: float
     shows: str
     time_ms: int | None
+    age_ms: int
 
     @staticmethod
     def of(i420: bytes, width: int, height: int) -> Picture:
@@ -43,7 +45,12 @@ class Picture:
             if placeholder_i420(width, height, caption) == i420:
                 shows = caption
         luma = i420[: width * height : 5]
-        return Picture(time.monotonic(), sum(luma) / len(luma), shows, time_ms)
+        age_ms = (wall_clock_ms(time.monotonic_ns()) - (time_ms or 0)) % (1 << TIME_BITS)
+        return Picture(time.monotonic(), sum(luma) / len(luma), shows, time_ms, age_ms)
+
+    def made_after(self, since: float) -> bool:
+        """It is the engine's, and was begun after `since` (monotonic seconds), not half a minute ago or more."""
+        return self.time_ms is not None and self.age_ms < min((self.at - since) * 1000, 30_000)
 
 
 def read_time(luma: bytes, width: int, height: int) -> int | None:
