@@ -68,9 +68,8 @@ def missing_browser(name: str) -> bool:
 
 @dataclass
 class Post:
-    """Where the page asks whether to begin, and its report arrives."""
+    """Where the page's report arrives."""
 
-    ready: threading.Event = field(default_factory=threading.Event)
     arrived: threading.Event = field(default_factory=threading.Event)
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -86,13 +85,10 @@ def visit(
     session: Place,
     browse: Callable[[str, Path], list[str]],
     wait_s: float,
-    meanwhile: Callable[[], bool],
+    meanwhile: Callable[[], None],
     **asked: str | int,
 ) -> dict[str, Any]:
-    """Let a browser open the page with the parameters `asked`; its report.
-
-    `meanwhile` is called every second; the page plays the camera and begins to look once it says so.
-    """
+    """Let a browser open the page with the parameters `asked`; its report. `meanwhile` is called every second."""
     with served() as (address, post):
         url = f"{address}page.html?{urllib.parse.urlencode(asked)}"
         name = browse.__name__
@@ -111,13 +107,11 @@ def visit(
             while not post.arrived.wait(1.0):
                 assert browser.poll() is None, f"{name} has ended by itself; see {session.folder}"
                 assert time.monotonic() < deadline, f"{name} reported nothing within {wait_s:g} s; see {session.folder}"
-                if meanwhile():
-                    post.ready.set()
+                meanwhile()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(browser.pid, signal.SIGKILL)  # the group that this browser leads
             browser.wait()
-            post.ready.set()  # no request stays unanswered
     return post.report
 
 
@@ -131,11 +125,6 @@ def served() -> Iterator[tuple[str, Post]]:
             pass
 
         def do_GET(self) -> None:
-            if self.path == "/ready":
-                post.ready.wait()
-                self.send_response(204)
-                self.end_headers()
-                return
             found = self.path.split("?")[0] == f"/{PAGE.name}"
             body = PAGE.read_bytes() if found else b""
             self.send_response(200 if found else 404)
