@@ -61,14 +61,14 @@ SMALL = (SIZE[0] // 16, SIZE[1] // 16)
 NEAR_S, FAR_S = 3, 8
 STILLS = 6
 WAIT_S = 100.0
-LEARNT_S = 120.0
+LEARNT_S = 60.0
 """Waited for at most: to learn an actor takes time from their pictures, and is over after the first minute of a call."""
 LEAST_FPS = 20.0
 """New pictures a second at the far end."""
 LONGEST_GAP_S = 1.0
 OLDEST_MS = 2000
 """No measurement of speed: what is older has queued somewhere."""
-ATTEMPTS = 3
+ATTEMPTS = 2
 """Calls, where others use the machine: one that reaches `LEAST_FPS` shows that the program can."""
 QUIET = 0.15
 """Share of the processors that others may have before a miss of the rate counts as theirs."""
