@@ -89,6 +89,11 @@ class Pictures:
         """The median between two times."""
         return float(np.median([age for when, age in self.ages if begin <= when < end]))
 
+    def interval_ms(self, begin: float, end: float) -> float:
+        """Between two pictures that were captured at different moments."""
+        moments = {round(when * 1000 - age) for when, age in self.ages if begin <= when < end}
+        return 1000 * (end - begin) / max(1, len(moments))
+
     def flash_delays_ms(self, every_s: float) -> list[tuple[float, float]]:
         """(when, delay) of the light of each flash; they begin at the multiples of `every_s` of the wall clock."""
         return [(when, when % every_s * 1000) for when in self.brightened]
