@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,48 @@ MOST_GAPS = 5
 """Of the sound, from its settling to the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What came of the bursts and flashes between two times.
+
+    Attributes:
+        expected: bursts.
+        interval_ms: from one picture to the next.
+        age_ms: of a picture when it came, in the middle.
+        flash_ms: from a flash until its light came, in the middle.
+        offsets_ms: how far each burst came behind the light of its flash; one without a flash is left out.
+    """
+
+    expected: int
+    interval_ms: float
+    age_ms: float
+    flash_ms: float
+    offsets_ms: list[float]
+
+    @staticmethod
+    def of(pictures: Pictures, bursts_heard: list[tuple[float, float]], begin: float, end: float) -> Phase:
+        """`bursts_heard` are (when, delay)."""
+        moments, delays = np.array(pictures.flash_delays_ms(FLASH_EVERY_S)).T
+        offsets = []
+        for when, delay in bursts_heard:
+            nearest = int(np.argmin(abs(moments - when)))
+            if begin <= when < end and abs(moments[nearest] - when) < EVERY_S:
+                offsets.append(delay - float(delays[nearest]))
+        flash_ms = float(np.median(delays[(begin <= moments) & (moments < end)]))
+        expected = int((end - begin) / EVERY_S)
+        return Phase(expected, pictures.interval_ms(begin, end), pictures.age_ms(begin, end), flash_ms, offsets)
+
+    @property
+    def summary(self) -> str:
+        """For the log."""
+        offsets = np.array(self.offsets_ms)
+        return (
+            f"a picture each {self.interval_ms:.0f} ms, {self.age_ms:.0f} ms old; the light of a flash after "
+            f"{self.flash_ms:.0f} ms; sound behind it by {np.median(offsets):.1f} ms ({offsets.min():.1f} to "
+            f"{offsets.max():.1f}, {len(offsets)} of {self.expected} bursts)"
+        )
+
+
 @pytest.fixture
 def session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     """A sound server with a room and a microphone in it."""
@@ -88,47 +131,24 @@ def test_sound_arrives_with_the_picture(session: Session, tmp_path: Path, capsys
                 states.append(ask("status")["sound"])
         bursts_heard = heard(recording, linked)
         assert "f2f_microphone" in tell(session, "pactl", "list", "short", "sources").stdout
-    phases = {"first": (began + SETTLING_S, began + STEP_S - 2), "later": (began + STEP_S + SETTLING_S, began + END_S)}
-    flashes = pictures.flash_delays_ms(FLASH_EVERY_S)
-    offsets = {name: offsets_ms(bursts_heard, flashes, *phase) for name, phase in phases.items()}
-    for name, (start, end) in phases.items():
-        text, age = np.array(offsets[name]), pictures.age_ms(start, end)
-        between = pictures.interval_ms(start, end)
-        seen = np.median([delay for when, delay in flashes if start <= when < end])
-        with capsys.disabled():
-            sys.stderr.write(
-                f"\n{name}: a picture each {between:.0f} ms, {age:.0f} ms old, a flash seen after {seen:.0f} ms; sound behind its flash by "
-                f"{np.median(text):.1f} ms ({text.min():.1f} to {text.max():.1f}, {len(text)} of "
-                f"{(end - start) / EVERY_S:.0f} bursts in {end - start:.0f} s)"
-            )
+    ends = {"first": (began + SETTLING_S, began + STEP_S - 2), "later": (began + STEP_S + SETTLING_S, began + END_S)}
+    phases = {name: Phase.of(pictures, bursts_heard, *times) for name, times in ends.items()}
     gaps = states[-1]["xruns"] - states[SETTLING_S]["xruns"]
     with capsys.disabled():
+        for name, phase in phases.items():
+            sys.stderr.write(f"\n{name}: {phase.summary}")
         sys.stderr.write(f"\n{gaps} gaps; at the end {states[-1]}\n")
     OUT.mkdir(parents=True, exist_ok=True)
-    kept = {"offsets_ms": offsets, "states": states, "bursts": bursts_heard, "flashes": flashes}
+    kept = {"states": states, "phases": {name: asdict(phase) for name, phase in phases.items()}}
     (OUT / "sound.json").write_text(json.dumps(kept, indent=1))
-    for name, values in offsets.items():
-        start, end = phases[name]
-        assert len(values) >= HEARD * (end - start) / EVERY_S, (name, len(values))
-        assert -EARLY_MS <= np.median(values) <= LATE_MS, (name, np.median(values))
-        half_ms = pictures.interval_ms(start, end) / 2
-        held = np.mean([-EARLY_MS - half_ms <= value <= LATE_MS + half_ms for value in values])
-        assert held >= HELD, (name, held)
-    assert gaps <= MOST_GAPS, states[-1]
+    for name, phase in phases.items():
+        assert len(phase.offsets_ms) >= HEARD * phase.expected, (name, len(phase.offsets_ms))
+        assert -EARLY_MS <= np.median(phase.offsets_ms) <= LATE_MS, (name, phase.summary)
+        early, late = EARLY_MS + phase.interval_ms / 2, LATE_MS + phase.interval_ms / 2
+        held = np.mean([-early <= offset <= late for offset in phase.offsets_ms])
+        assert held >= HELD, (name, held, phase.summary)
+    assert gaps <= MOST_GAPS and states[-1]["restarts"] == 0, states[-1]
     assert "f2f" not in tell(session, "pactl", "list", "short", "modules").stdout
-
-
-def offsets_ms(
-    bursts_heard: list[tuple[float, float]], flashes: list[tuple[float, float]], begin: float, end: float
-) -> list[float]:
-    """How far each burst between two times came behind the light of its flash; one without a flash is left out."""
-    moments = np.array([when for when, _ in flashes])
-    offsets = []
-    for when, delay in bursts_heard:
-        nearest = int(np.argmin(abs(moments - when)))
-        if begin <= when < end and abs(moments[nearest] - when) < EVERY_S:
-            offsets.append(delay - flashes[nearest][1])
-    return offsets
 
 
 def stop_quietly() -> None:
