@@ -44,6 +44,7 @@ from tests.test_supervisor import ENGINE as COUNTER
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUT = Path(os.environ.get("F2FCAM_E2E_OUT", ROOT / "build" / "e2e"))
 SETUP = "run `bash tools/e2e_setup.sh`"
+SOURCES = ("pactl", "list", "short", "sources")
 SIZE = (320, 180)
 FIRST_MS, LATER_MS = 90, 130
 STEP_S, SETTLING_S = 40, 12
@@ -123,14 +124,14 @@ def test_sound_arrives_with_the_picture(session: Session, tmp_path: Path, capsys
         began = time.time()
         pictures = Pictures(session, SIZE)
         stack.callback(pictures.end)
-        session.wait(lambda: ask("status")["sound"].get("delay_ms") is not None, "the sound")
+        session.wait(lambda: "f2f_microphone" in tell(session, *SOURCES).stdout, "the sound")
         recording, states = tmp_path / "recorded.wav", []
         with recorded(session, played, recording) as linked:
             while time.time() < began + END_S:
                 time.sleep(1)
                 states.append(ask("status")["sound"])
         bursts_heard = heard(recording, linked)
-        assert "f2f_microphone" in tell(session, "pactl", "list", "short", "sources").stdout
+        assert "f2f_microphone" in tell(session, *SOURCES).stdout
     ends = {"first": (began + SETTLING_S, began + STEP_S - 2), "later": (began + STEP_S + SETTLING_S, began + END_S)}
     phases = {name: Phase.of(pictures, bursts_heard, *times) for name, times in ends.items()}
     gaps = states[-1]["xruns"] - states[SETTLING_S]["xruns"]
