@@ -7,12 +7,29 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.e2e.conftest import SHARED
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PARENT, TIMES = 1, slice(11, 13)
 """Fields of /proc/PID/stat after the name."""
 USER, NICE, SYSTEM, IRQ, SOFTIRQ, STEAL = 1, 2, 3, 6, 7, 8
 """Fields of a line of /proc/stat; `STEAL` is what other machines on the same processors took."""
+
+
+QUIET = 0.15
+"""Share of the processors that others may have before a miss counts as theirs."""
+
+
+def missed(what: str, others: float) -> NoReturn:
+    """A gate about time did not hold while others had that share: a failure, but where they are expected (`SHARED`)."""
+    told = f"{what} (others had {others:.0%} of the processors)"
+    if SHARED and others > QUIET:
+        pytest.xfail(f"MISSED beside others' load: {told}")
+    pytest.fail(told, pytrace=False)
 
 
 @dataclass

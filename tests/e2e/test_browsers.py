@@ -36,8 +36,7 @@ from f2fcam.publish.barcode import COLUMNS, ROWS, square_side
 from f2fcam.trust.badge import badge_box
 from f2fcam.trust.verify import LIKENESS, badge_likeness
 from tests.e2e.browser import COMMANDS, missing_browser, visit
-from tests.e2e.company import Company
-from tests.e2e.conftest import SHARED
+from tests.e2e.company import QUIET, Company, missed
 from tests.e2e.seen import Seen, picture_of, png_of
 from tests.pipewire_session import PROGRAMS, Session, missing_programs
 from tests.test_supervisor import ENGINE as COUNTER
@@ -69,9 +68,7 @@ LONGEST_GAP_S = 1.0
 OLDEST_MS = 2000
 """No measurement of speed: what is older has queued somewhere."""
 ATTEMPTS = 2
-"""Calls, where others use the machine: one that reaches `LEAST_FPS` shows that the program can."""
-QUIET = 0.15
-"""Share of the processors that others may have before a miss of the rate counts as theirs."""
+"""Calls, where others use the machine: one that is in time shows that the program can."""
 TRACKED = 0.8
 """Share of the looks at the status that have to say so."""
 ALIKE = 3.0
@@ -197,6 +194,11 @@ class Call:
         return mean(look.others for look in self.looks)
 
     @property
+    def in_time(self) -> bool:
+        """As many pictures as a call needs, and none missing for long."""
+        return self.far.fps >= LEAST_FPS and max(self.near.gap_s, self.far.gap_s) < LONGEST_GAP_S
+
+    @property
     def summary(self) -> str:
         """For the log."""
         made = median(look.made for look in self.looks)
@@ -217,12 +219,11 @@ def test_call_carries_the_camera(camera: Running, browser: str, capsys: pytest.C
             sys.stderr.write(f"\n{camera.name}, {browser}: {made.summary}\n")
         arrived(camera, made)
         best = made if best is None or made.far.fps > best.far.fps else best
-        if best.far.fps >= LEAST_FPS or made.others <= QUIET:
+        if best.in_time or made.others <= QUIET:
             break
     assert best is not None
-    if best.far.fps < LEAST_FPS and best.others > QUIET and SHARED:
-        pytest.xfail(f"MISSED {LEAST_FPS:g} a second on a machine that others use: {best.summary}")
-    assert best.far.fps >= LEAST_FPS, best.summary
+    if not best.in_time:
+        missed(best.summary, best.others)
 
 
 def call(camera: Running, browser: str) -> Call:
@@ -240,11 +241,10 @@ def call(camera: Running, browser: str) -> Call:
 
 
 def arrived(camera: Running, made: Call) -> None:
-    """Whatever the machine's speed: our pictures, in order, none missing for long, none too old."""
+    """Whatever the machine's speed: our pictures, in order, none from a queue."""
     assert made.near.rgb.shape[1::-1] == SIZE
     for side in (made.near, made.far):
-        assert side.unread < 0.02 and side.back == 0, side
-        assert side.age_ms < OLDEST_MS and side.gap_s < LONGEST_GAP_S, side.summary
+        assert side.unread < 0.02 and side.back == 0 and side.age_ms < OLDEST_MS, side.summary
     stills = [picture_of(still) for still in made.report["far"]["stills"]]
     assert len(stills) == STILLS
     for rgb in (made.near.rgb, *stills):

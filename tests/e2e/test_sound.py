@@ -24,6 +24,7 @@ from f2fcam.config import StartConfig
 from f2fcam.control import request as ask
 from f2fcam.daemon import start_detached
 from f2fcam.errors import F2FError
+from tests.e2e.company import Company, missed
 from tests.e2e.sound_room import (
     EARLY_MS,
     EVERY_S,
@@ -89,6 +90,16 @@ class Phase:
         return Phase(expected, pictures.interval_ms(begin, end), pictures.age_ms(begin, end), flash_ms, offsets)
 
     @property
+    def holds(self) -> bool:
+        """Enough of the bursts were heard, and were in time."""
+        early, late = EARLY_MS + self.interval_ms / 2, LATE_MS + self.interval_ms / 2
+        return (
+            len(self.offsets_ms) >= HEARD * self.expected
+            and -EARLY_MS <= np.median(self.offsets_ms) <= LATE_MS
+            and bool(np.mean([-early <= offset <= late for offset in self.offsets_ms]) >= HELD)
+        )
+
+    @property
     def summary(self) -> str:
         """For the log."""
         offsets = np.array(self.offsets_ms)
@@ -122,33 +133,36 @@ def test_sound_arrives_with_the_picture(session: Session, tmp_path: Path, capsys
         stack.callback(stop_quietly)
         assert start_detached(config, engine=COUNTER)
         began = time.time()
+        company = Company(session.runtime)
         pictures = Pictures(session, SIZE)
         stack.callback(pictures.end)
         session.wait(lambda: "f2f_microphone" in tell(session, *SOURCES).stdout, "the sound")
         recording, states = tmp_path / "recorded.wav", []
+        company.look()
         with recorded(session, played, recording) as linked:
             while time.time() < began + END_S:
                 time.sleep(1)
-                states.append(ask("status")["sound"])
+                states.append((ask("status")["sound"], company.look()))
         bursts_heard = heard(recording, linked)
         assert "f2f_microphone" in tell(session, *SOURCES).stdout
     ends = {"first": (began + SETTLING_S, began + STEP_S - 2), "later": (began + STEP_S + SETTLING_S, began + END_S)}
     phases = {name: Phase.of(pictures, bursts_heard, *times) for name, times in ends.items()}
-    gaps = states[-1]["xruns"] - states[SETTLING_S]["xruns"]
+    last = states[-1][0]
+    gaps = last["xruns"] - states[SETTLING_S][0]["xruns"]
     with capsys.disabled():
         for name, phase in phases.items():
             sys.stderr.write(f"\n{name}: {phase.summary}")
-        sys.stderr.write(f"\n{gaps} gaps; at the end {states[-1]}\n")
+        sys.stderr.write(f"\n{gaps} gaps; at the end {last}\n")
     OUT.mkdir(parents=True, exist_ok=True)
     kept = {"states": states, "phases": {name: asdict(phase) for name, phase in phases.items()}}
     (OUT / "sound.json").write_text(json.dumps(kept, indent=1))
+    others = float(np.mean([share for _, share in states]))
     for name, phase in phases.items():
-        assert len(phase.offsets_ms) >= HEARD * phase.expected, (name, len(phase.offsets_ms))
-        assert -EARLY_MS <= np.median(phase.offsets_ms) <= LATE_MS, (name, phase.summary)
-        early, late = EARLY_MS + phase.interval_ms / 2, LATE_MS + phase.interval_ms / 2
-        held = np.mean([-early <= offset <= late for offset in phase.offsets_ms])
-        assert held >= HELD, (name, held, phase.summary)
-    assert gaps <= MOST_GAPS and states[-1]["restarts"] == 0, states[-1]
+        if not phase.holds:
+            missed(f"{name}: {phase.summary}", others)
+    if gaps > MOST_GAPS:
+        missed(f"{gaps} gaps", others)
+    assert last["restarts"] == 0, last
     assert "f2f" not in tell(session, "pactl", "list", "short", "modules").stdout
 
 
