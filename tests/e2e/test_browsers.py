@@ -223,7 +223,7 @@ def test_call_carries_the_camera(camera: Running, browser: str, capsys: pytest.C
             break
     assert best is not None
     if not best.in_time:
-        missed(best.summary, best.others)
+        missed(best.summary, best.others, heavy=camera.reenacts)
 
 
 def call(camera: Running, browser: str) -> Call:
