@@ -79,7 +79,10 @@ def test_what_the_browser_played(results: Path):
     near = told["facts"]["near"]
     seen = Seen.of(near, near["samples"][-1]["at"] / 1000)
     (results / "browser.png").write_bytes(seen.png)
-    assert seen.unread < 0.02 and seen.distinct >= 3 and seen.back == 0, seen.summary
+    torn = round(
+        seen.unread * seen.shown
+    )  # v4l2loopback may write to what a reader that stalls for seconds still reads
+    assert torn <= 1 and seen.distinct >= 3 and seen.back == 0, (torn, seen.summary)
     height, width = seen.rgb.shape[:2]
     x0, y0, x1, y1 = badge_box(width, height)
     around = seen.rgb[y1 + 4 :, width // 2 :]
