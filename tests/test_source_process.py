@@ -67,7 +67,9 @@ def test_it_answers_what_the_same_side_answers_here(casting, tmp_path, monkeypat
                 again = there.track(Frame(room, frame.index, frame.timestamp_ns)).acted
             del room
             assert again.status == here.track(frame).acted.status
-        assert there.report() == here.report() == {"faces": 1, "actor": "known"}
+        told, known = there.report(), here.report()
+        assert told.pop("confidence") == pytest.approx(known.pop("confidence"), abs=0.05)
+        assert told == known == {"faces": 1, "actor": "known"}
         pid = there.pid
     finally:
         here.close()
