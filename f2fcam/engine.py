@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 STAGES = ("capture", "track", "retouch", "render", "publish")
 REPORT_EVERY_S = 0.5
+TIDIED_EVERY_S = 60.0
+"""Pictures take memory of ever other sizes: what lies between them would add up to megabytes within half an hour."""
 OLDEST_CAPTURE_NS = 5_000_000_000
 """A driver's capture time farther away than this is not on our clock."""
 CUT_OFF = 0.02
@@ -505,8 +507,12 @@ def _work(
         engine.stop()  # the supervisor is gone
 
     def tell() -> None:
+        tidied = time.monotonic()
         while not done.wait(REPORT_EVERY_S):
             channel.send({"report": engine.report()})
+            if time.monotonic() - tidied >= TIDIED_EVERY_S:
+                give_back()
+                tidied = time.monotonic()
 
     for function in (obey, tell):
         threading.Thread(target=function, name=function.__name__, daemon=True).start()

@@ -59,7 +59,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A figure and how far it may go."""
+    """A figure and the most that it may be."""
 
     what: str
     figure: float
@@ -68,7 +68,7 @@ class Bound:
     @property
     def holds(self) -> bool:
         """Whether it does."""
-        return abs(self.figure) <= self.most
+        return self.figure <= self.most
 
 
 def sample(began: float, pictures: Pictures) -> Sample:
@@ -141,7 +141,7 @@ def bounds(samples: list[Sample], offsets: list[tuple[float, float, float]]) -> 
         Bound("restarts of the engine", samples[-1].restarts, 0),
         Bound("latency grown by, ms", growth("latency_ms"), MOST_LATER_MS),
         Bound("age at the reader grown by, ms", growth("age_ms"), MOST_LATER_MS),
-        Bound("drift of sound against picture, ms", drift, MOST_DRIFT_MS),
+        Bound("drift of sound against picture, ms", abs(drift), MOST_DRIFT_MS),
         Bound("bursts out of the sound's bounds, %", outside, 5),
     ]
 
