@@ -42,10 +42,14 @@ MOST_LATER_MS, MOST_DRIFT_MS = 20.0, 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The camera at one moment. `memory_mb`, `descriptors` and `threads` are of all its processes together."""
+    """The camera at one moment. `memory_mb`, `own_mb`, `descriptors` and `threads` are of all its processes together.
+
+    `own_mb` leaves out what is mapped from files: other programs' coming and going changes what share of it is ours.
+    """
 
     second: float
     memory_mb: float
+    own_mb: float
     descriptors: int
     threads: int
     processes: int
@@ -79,6 +83,7 @@ def sample(began: float, pictures: Pictures) -> Sample:
     return Sample(
         second=round(now - began, 1),
         memory_mb=round(shared_out_mb(pids) or 0.0, 1),
+        own_mb=round(sum(own_mb(pid) for pid in pids), 1),
         descriptors=sum(len(entries(pid, "fd")) for pid in pids),
         threads=sum(len(entries(pid, "task")) for pid in pids),
         processes=len(pids),
@@ -89,6 +94,15 @@ def sample(began: float, pictures: Pictures) -> Sample:
         restarts=status["restarts"],
         xruns=int(status["sound"].get("xruns", 0)),
     )
+
+
+def own_mb(pid: int) -> float:
+    """Memory of a process that is no file's."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def recent_codes(pictures: Pictures, now: float) -> list[float]:
@@ -135,7 +149,7 @@ def bounds(samples: list[Sample], offsets: list[tuple[float, float, float]]) -> 
         drift = float(np.polyfit(seconds, behind, 1)[0]) * (end - WARM_S)
         outside = 100 * (1 - float(np.mean([held for second, _, held in offsets if second >= WARM_S])))
     return [
-        Bound("growth of memory, MB", growth("memory_mb"), MOST_GROWTH_MB),
+        Bound("growth of memory, MB", growth("own_mb"), MOST_GROWTH_MB),
         Bound("growth of file descriptors", growth("descriptors"), 0),
         Bound("growth of threads", growth("threads"), 0),
         Bound("restarts of the engine", samples[-1].restarts, 0),
