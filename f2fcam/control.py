@@ -144,6 +144,8 @@ def request(command: str, **arguments: str) -> Message:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(SWITCH_TIMEOUT_S if command == "switch" else REPLY_TIMEOUT_S)
         try:
+            if not socket_path().exists():  # not even where the path would be too long for one
+                raise FileNotFoundError(socket_path())
             connection.connect(str(socket_path()))
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise F2FError("No camera is running.", hint="Start one with `f2fcam start --profile NAME`.") from error

@@ -659,7 +659,9 @@ def test_no_process_of_the_camera_leaves_a_dump():
 
 
 def test_an_interrupted_start_leaves_no_camera(runtime: Path):
-    script = "from tests.test_supervisor import *; start_detached(options(sink='null', profile='silent-start'), engine=ENGINE)"
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background job ignores it
+    started = "start_detached(options(sink='null', profile='silent-start'), engine=ENGINE)"
+    script = f"from tests.test_supervisor import *; {heard}; {started}"
     starting = subprocess.Popen(
         [sys.executable, "-c", script], cwd=Path(__file__).parent.parent, stderr=subprocess.PIPE
     )
