@@ -102,9 +102,22 @@ def test_a_switch_is_waited_for_as_long_as_an_engine_may_take():
     assert Limits().first_tries * Limits().start_s < control.SWITCH_TIMEOUT_S
 
 
-def test_other_errors_do_not_say_that_no_camera_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / ("x" * 120)))
+def test_other_errors_do_not_say_that_no_camera_runs(monkeypatch: pytest.MonkeyPatch):
+    """A camera that hangs, and before which eight others wait."""
+
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    server = ControlServer()
+    monkeypatch.setattr(control.socket.socket, "connect", refuse)
     with pytest.raises(F2FError, match="cannot be asked"):
+        request("status")
+    server.close()
+
+
+def test_where_no_socket_can_be_no_camera_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("F2FCAM_RUNTIME_DIR", str(tmp_path / ("x" * 120)))
+    with pytest.raises(F2FError, match="No camera is running"):
         request("status")
 
 
