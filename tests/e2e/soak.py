@@ -113,12 +113,15 @@ def recent_codes(pictures: Pictures, now: float) -> list[float]:
 def entries(pid: int, what: str) -> list[str]:
     """The names in a folder of a process' own."""
     with contextlib.suppress(OSError):
-        return os.listdir(f"/proc/{pid}/{what}")  # noqa: PTH208
+        return [entry.name for entry in Path(f"/proc/{pid}/{what}").iterdir()]
     return []
 
 
 def offset_ms(session: Session, folder: Path, pictures: Pictures) -> tuple[float, float] | None:
-    """How far the sound comes behind the picture now (median of the bursts), and the share of them within bounds."""
+    """How far the sound comes behind the picture now (median of the bursts), and the share of them within bounds.
+
+    An event is seen with the next picture, half an interval later in the mean.
+    """
     played, recording = folder / "bursts.raw", folder / "recorded.wav"
     bursts(SOUND_S + 2).tofile(played)
     begin = time.time()
@@ -128,7 +131,8 @@ def offset_ms(session: Session, folder: Path, pictures: Pictures) -> tuple[float
     recording.unlink()
     if not found:
         return None
-    offsets = np.array([delay for _, delay in found]) - pictures.age_ms(begin, time.time())
+    seen_ms = pictures.age_ms(begin, time.time()) + pictures.interval_ms(begin, time.time()) / 2
+    offsets = np.array([delay for _, delay in found]) - seen_ms
     return float(np.median(offsets)), float(np.mean((offsets >= -EARLY_MS) & (offsets <= LATE_MS)))
 
 

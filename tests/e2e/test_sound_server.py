@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_microphone_is_open_only_while_somebody_listens(room: Session, tmp_path:
         until(process, lambda status: status["state"] == "asleep", "rest")
         assert not peers(room)
     with capsys.disabled():
-        print(f"\nsound {took_s:.2f} s after somebody listens")  # noqa: T201
+        sys.stderr.write(f"\nsound {took_s:.2f} s after somebody listens\n")
 
 
 def test_a_process_that_stood_still_counts_a_gap(room: Session):

@@ -163,7 +163,7 @@ def _initramfs(version: str, home: Path) -> bytes:
         files += [Path(line.split()[1]) for line in lines if line.startswith("insmod")]
     files = list(dict.fromkeys(files))
     tree = home / "initramfs"
-    for made in ("bin", "modules", "proc", "dev", "lower", "upper", "root"):
+    for made in ("bin", "modules", "proc", "dev", "lower", "upper", "whole"):
         (tree / made).mkdir(parents=True)
     (tree / "modules" / "order").write_text("".join(f"{file.name}\n" for file in files), encoding="utf-8")
     for file in files:
