@@ -13,10 +13,11 @@ from f2fcam.errors import F2FError
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Paused: the actor is not to be seen acting. Muted: the microphone is not to be heard."""
+    """Paused: the actor is not to be seen acting. Muted: the microphone is not to be heard. Profile: switched to, if any."""
 
     paused: bool = False
     muted: bool = False
+    profile: str | None = None
 
 
 def keep(choices: Choices) -> None:
@@ -32,7 +33,8 @@ def kept() -> Choices:
     """Those of a camera that has crashed; none where there are none."""
     with contextlib.suppress(OSError, F2FError, ValueError, AttributeError):
         values = json.loads(_file().read_text(encoding="utf-8"))
-        return Choices(bool(values.get("paused")), bool(values.get("muted")))
+        profile = values.get("profile")
+        return Choices(bool(values.get("paused")), bool(values.get("muted")), str(profile) if profile else None)
     return Choices()
 
 

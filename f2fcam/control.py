@@ -6,6 +6,7 @@ It lies in the user's runtime folder, which nobody else may enter; a lock beside
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -71,10 +72,12 @@ class ControlServer:
 
     def __init__(self) -> None:
         self._lock, self._told = _take_lock(lock_path()), ""
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._listen()
         except F2FError:
             os.close(self._lock)
+            os.close(self._spare)
             raise
 
     def _listen(self) -> None:
@@ -120,19 +123,29 @@ class ControlServer:
         return self._listener.fileno()
 
     def accept(self) -> Channel | None:
-        """The next connection."""
+        """The next connection; None where it has gone, or there is no descriptor left for it: then it is hung up on."""
         try:
             connection, _ = self._listener.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._hang_up()
             return None
         connection.setblocking(False)
         return Channel(connection)
+
+    def _hang_up(self) -> None:
+        """End the next connection by the spare descriptor: one that stays would wake the loop again and again."""
+        os.close(self._spare)
+        with contextlib.suppress(OSError):
+            self._listener.accept()[0].close()
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Remove the socket and let another camera start."""
         self._listener.close()
         if _inode(self.path) == self._mark:  # or it is another camera's
             self.path.unlink(missing_ok=True)
+        os.close(self._spare)
         os.close(self._lock)
 
 

@@ -186,6 +186,33 @@ class Picture:
         self.status, self.source_index, self.captured_ns = output.status, output.source_index, captured_ns
 
 
+class Waking:
+    """How long after the source's first frame a picture of it was out, when the source was last opened anew to go on.
+
+    Attributes:
+        took_ms: that; None before it has happened.
+    """
+
+    def __init__(self) -> None:
+        self.took_ms: float | None = None
+        self._opened_ns, self._first_ns = 0, None
+
+    def begin(self) -> None:
+        """The source is about to be opened."""
+        self._first_ns, self._opened_ns = None, time.monotonic_ns()
+
+    def frame_came(self) -> None:
+        """A frame was grabbed; only the first one counts."""
+        if self._opened_ns and self._first_ns is None:
+            self._first_ns = time.monotonic_ns()
+
+    def picture_out(self, captured_ns: int) -> None:
+        """A picture was published, of a frame of that time."""
+        if self._first_ns is not None and captured_ns >= self._opened_ns > 0:
+            self.took_ms = round((time.monotonic_ns() - self._first_ns) / 1e6, 1)
+            self._opened_ns = 0
+
+
 class Engine:
     """The five stage threads over one source and one pipeline.
 
@@ -218,6 +245,7 @@ class Engine:
         self._running.set()
         self._stages = Stages(STAGES)
         self._rate = Rate()
+        self._waking = Waking()
         self._status = "starting"
         self._error: BaseException | None = None
 
@@ -255,13 +283,18 @@ class Engine:
         self._recalibrate.set()
 
     def report(self) -> dict[str, Any]:
-        """Rates, times and what the pipeline says; `busy` is the stage that has been at one frame for longest."""
+        """Rates, times and what the pipeline says.
+
+        `busy` is the stage that has been at one frame for longest; `woke_ms` how long after the source's first frame, when it
+        was last opened for a `resume`, a picture of it was out.
+        """
         stage, seconds = self._stages.busy()
         return {
             "fps": self._rate.per_second(time.monotonic()),
             "stages_ms": self._stages.summary(),
             "drops": {stage: edge.dropped for stage, edge in zip(STAGES, self._edges, strict=False)},
             "busy": {"stage": stage, "seconds": round(seconds, 2)},
+            "woke_ms": self._waking.took_ms,
             "tracking": self._status,
             "quality": PINNED if self._deadline is None else self._deadline.report(),
             **self._pipeline.report(),
@@ -286,6 +319,7 @@ class Engine:
                     self._rest()
                     if self._stopped.is_set():  # a webcam would light up once more
                         return
+                    self._waking.begin()
                     source, frames = self._opened(), 0
                     clock.rested()
                     continue
@@ -296,6 +330,7 @@ class Engine:
                     picture = source.grab()
                 if picture is not None:
                     frames += 1
+                    self._waking.frame_came()
                     self._pass_on(picture, clock, live=source.info.live)
                 elif self._loop and frames:
                     self._closed(source)
@@ -400,6 +435,7 @@ class Engine:
                 self._give_out(picture)
             self._finished.give_back(picture)
             self._rate.add(time.monotonic())
+            self._waking.picture_out(picture.captured_ns)
 
 
 class RingPublisher:

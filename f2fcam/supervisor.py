@@ -125,8 +125,10 @@ class Supervisor:
             self._announce("open", str(self._output.device))
             try:
                 self._loop(wake)
-            except F2FError:
+            except F2FError as error:
                 self._notifier.stopping()  # closing may take longer than the watchdog waits
+                if isinstance(error, ProfileError):  # it may have been switched to: the next start is for the usual one
+                    choices.forget()
                 raise
             choices.forget()
         return 0
@@ -139,6 +141,7 @@ class Supervisor:
         before = choices.kept()
         self._paused = before.paused
         self._sound.mute(before.muted)
+        self._profile = before.profile or self._profile
 
     def _loop(self, wake: int) -> None:
         while not (self._stopping and self._engine.state is State.ENDED):
@@ -304,6 +307,7 @@ class Supervisor:
         if switch is not None and engine.on_air:
             switch.asker.send({"profile": self._profile})
             self._switch = None
+            self._keep_choices()
         if self._stopping or engine.state is not State.ENDED:
             return
         if engine.failure is None:  # the file's end
@@ -388,7 +392,8 @@ class Supervisor:
         return {"muted": muted}
 
     def _keep_choices(self) -> None:
-        choices.keep(Choices(self._paused, self._sound.muted))
+        profile = self._profile if self._switch is None else self._switch.previous
+        choices.keep(Choices(self._paused, self._sound.muted, profile if profile != self._config.profile else None))
 
     def _command_switch(self, client: Channel, profile: str) -> None:
         """Change the profile; the answer comes when it is on the air, or the old one is loaded again."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import shutil
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,26 @@ def test_a_place_that_cannot_be_made_is_told_once(runtime: Path, caplog: pytest.
     assert len(caplog.records) == 1
     runtime.unlink()
     server.keep_place()
+    server.close()
+
+
+def test_without_descriptors_who_asks_is_hung_up_on(runtime: Path):
+    server, soft, hard = ControlServer(), *resource.getrlimit(resource.RLIMIT_NOFILE)
+    with closing(socket.socket(socket.AF_UNIX)) as asker:
+        asker.connect(str(server.path))
+        lowest = os.dup(0)
+        os.close(lowest)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+            assert server.accept() is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        asker.settimeout(WAIT_S)
+        assert asker.recv(1) == b""
+        assert not select.select([server], [], [], 0)[0], "or the camera's loop would spin"
+    thread = serve_one(server, lambda _: {"state": "running"})
+    assert request("status")["state"] == "running"
+    thread.join(WAIT_S)
     server.close()
 
 

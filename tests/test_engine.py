@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from f2fcam.deadline import FULL
-from f2fcam.engine import Engine, EngineSetup, Picture, RingPublisher, fit
+from f2fcam.engine import Engine, EngineSetup, Picture, RingPublisher, Waking, fit
 from f2fcam.errors import InputError
 from f2fcam.frame import Undeveloped, rgb_from_i420
 from f2fcam.ring import Ring, i420_bytes
@@ -178,12 +178,39 @@ def test_pause_lets_the_source_go_and_resume_takes_it_again():
     engine.pause()
     wait_until(lambda: opened[0].closed)
     assert len(opened) == 1
+    assert engine.report()["woke_ms"] is None, "it has not slept yet"
     engine.resume()
     wait_until(lambda: len(opened) == 2)
+    wait_until(lambda: engine.report()["woke_ms"] is not None)
     assert published.acquire(timeout=WAIT_S)
     engine.stop()
     thread.join(WAIT_S)
     assert not thread.is_alive() and opened[1].closed
+    assert 0 <= engine.report()["woke_ms"] < WAIT_S * 1000
+
+
+def test_waking_counts_from_the_first_frame_to_its_picture(monkeypatch: pytest.MonkeyPatch):
+    now = [1_000]
+    monkeypatch.setattr("f2fcam.engine.time.monotonic_ns", lambda: now[0])
+    waking = Waking()
+    waking.frame_came()
+    waking.picture_out(900)
+    assert waking.took_ms is None, "nothing has been opened anew"
+    for opened_ns, took_ms in ((10_000_000_000, 250.0), (20_000_000_000, 100.0)):
+        now[0] = opened_ns
+        waking.begin()
+        now[0] += 300_000_000
+        waking.frame_came()
+        before = waking.took_ms
+        waking.picture_out(opened_ns - 1)
+        assert waking.took_ms == before, "a picture of before"
+        now[0] += round(took_ms * 1e6)
+        waking.frame_came()
+        waking.picture_out(opened_ns + 290_000_000)
+        assert waking.took_ms == took_ms
+        now[0] += 1_000_000_000
+        waking.picture_out(opened_ns + 400_000_000)
+        assert waking.took_ms == took_ms, "the first one counts"
 
 
 def test_stopping_while_paused_does_not_open_the_source_again():

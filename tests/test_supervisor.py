@@ -7,6 +7,7 @@ does the next thing. At its end the camera is told to stop by SIGTERM, as a user
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -343,6 +344,39 @@ def test_pause_and_mute_outlast_a_crash_of_a_service(monkeypatch: pytest.MonkeyP
     code, watcher = play(monkeypatch, plan)
     assert code == 0 and watcher.done and muted == ([True] if service else [])
     assert choices.kept() == Choices(), "an end in good order"
+
+
+def test_the_profile_that_was_switched_to_outlasts_a_crash_of_a_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def switch(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher, 1)
+        yield from ask("switch", profile="second")
+        assert choices.kept() == Choices(profile="second")
+        yield from ask("switch", profile="good")
+        assert choices.kept() == Choices(), "what was asked for at the start"
+        yield from ask("switch", profile="second")
+
+    def go_on(watcher: Watcher) -> Iterator[None]:
+        yield from new_pictures(watcher, 1)
+        assert (yield from ask("status"))["profile"] == "second"
+
+    with monkeypatch.context() as crash:
+        crash.setattr("f2fcam.choices.forget", lambda: None)
+        crash.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+        play(monkeypatch, switch)
+    assert choices.kept() == Choices(profile="second")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    play(monkeypatch, go_on)
+    assert choices.kept() == Choices()
+
+
+def test_a_profile_that_is_refused_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    choices.keep(Choices(profile="unknown"))
+    with pytest.raises(ProfileError):
+        play(monkeypatch, lambda watcher: itertools.repeat(None))
+    assert choices.kept() == Choices()
 
 
 def test_choices_that_cannot_be_read_are_none(runtime: Path):

@@ -14,8 +14,8 @@ import pytest
 from tests.e2e.conftest import SHARED
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PARENT, TIMES = 1, slice(11, 13)
-"""Fields of /proc/PID/stat after the name."""
+PARENT, TIMES = 1, slice(11, 15)
+"""Fields of /proc/PID/stat after the name; the times are its own and those of children that it has waited for."""
 USER, NICE, SYSTEM, IRQ, SOFTIRQ, STEAL = 1, 2, 3, 6, 7, 8
 """Fields of a line of /proc/stat; `STEAL` is what other machines on the same processors took."""
 
@@ -41,7 +41,7 @@ class Company:
     """The processor time that is not ours.
 
     Ours: this process, all whose environment names the folder `runtime`, and what they have started (a browser writes over
-    its environment). A process that ended between two looks is taken for another's since the last one.
+    its environment). One that ended between two looks, and that none of them waited for, is taken for another's since the last.
     """
 
     runtime: Path

@@ -33,9 +33,9 @@ SIZE, FPS = (640, 480), 30.0
 SAMPLE_S = 10.0
 WARM_S = 300.0
 """The actor is learnt, and the caches have seen what there is."""
-SOUND_EVERY_S, SOUND_S = 150.0, 15.0
-END_S = 120.0
-"""The first and the last so many seconds after the warm-up are compared."""
+SOUND_EVERY_S, SOUND_S = 75.0, 15.0
+PART = 1 / 3
+"""Of the time after the warm-up: the first so much of it and the last are compared."""
 MOST_GROWTH_MB = 5.0
 MOST_LATER_MS, MOST_DRIFT_MS = 20.0, 10.0
 
@@ -59,6 +59,8 @@ class Sample:
     age_ms: float
     restarts: int
     xruns: int
+    sound_ms: float
+    sound_target_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ def sample(began: float, pictures: Pictures) -> Sample:
         age_ms=float(np.median(recent)) if recent else float("inf"),
         restarts=status["restarts"],
         xruns=int(status["sound"].get("xruns", 0)),
+        sound_ms=status["sound"].get("delay_ms") or float("nan"),
+        sound_target_ms=status["sound"].get("target_ms") or float("nan"),
     )
 
 
@@ -128,9 +132,10 @@ def offset_ms(session: Session, folder: Path, pictures: Pictures) -> tuple[float
     with recorded(session, played, recording) as linked:
         time.sleep(SOUND_S)
     found = heard(recording, linked)
-    recording.unlink()
     if not found:
+        recording.replace(OUT / f"unheard_{round(begin)}.wav")
         return None
+    recording.unlink()
     seen_ms = pictures.age_ms(begin, time.time()) + pictures.interval_ms(begin, time.time()) / 2
     offsets = np.array([delay for _, delay in found]) - seen_ms
     return float(np.median(offsets)), float(np.mean((offsets >= -EARLY_MS) & (offsets <= LATE_MS)))
@@ -138,20 +143,20 @@ def offset_ms(session: Session, folder: Path, pictures: Pictures) -> tuple[float
 
 def bounds(samples: list[Sample], offsets: list[tuple[float, float, float]]) -> list[Bound]:
     """What must not grow, from the first minutes after the warm-up to the last ones."""
-    end = samples[-1].second
-    first = [one for one in samples if WARM_S <= one.second < WARM_S + END_S]
-    last = [one for one in samples if one.second >= end - END_S]
+    part_s = PART * (samples[-1].second - WARM_S)
+
+    def grown(told: list[tuple[float, float]]) -> float:
+        """The last part's median less the first one's, of figures that were told at a second."""
+        first = [figure for second, figure in told if 0 <= second - WARM_S <= part_s]
+        last = [figure for second, figure in told if second >= samples[-1].second - part_s]
+        return float(np.median(last) - np.median(first)) if first and last else float("nan")
 
     def growth(name: str) -> float:
-        one, other = (float(np.median([getattr(each, name) for each in part])) for part in (first, last))
-        return other - one
+        return grown([(one.second, getattr(one, name)) for one in samples])
 
-    steady = [(second, offset) for second, offset, _ in offsets if second >= WARM_S]
-    drift, outside = float("nan"), float("nan")
-    if len(steady) > 1:
-        seconds, behind = np.array(steady).T
-        drift = float(np.polyfit(seconds, behind, 1)[0]) * (end - WARM_S)
-        outside = 100 * (1 - float(np.mean([held for second, _, held in offsets if second >= WARM_S])))
+    drift = grown([(second, offset) for second, offset, _ in offsets])
+    held = [share for second, _, share in offsets if second >= WARM_S]
+    outside = 100 * (1 - float(np.mean(held))) if held else float("nan")
     return [
         Bound("growth of memory, MB", growth("own_mb"), MOST_GROWTH_MB),
         Bound("growth of file descriptors", growth("descriptors"), 0),
@@ -190,6 +195,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     minutes = parser.parse_args().minutes
     folder = Path(tempfile.mkdtemp(prefix="f2fcam-soak-"))
+    OUT.mkdir(parents=True, exist_ok=True)
     with Session(folder / "session") as session:
         furnish(session)
         os.environ["XDG_RUNTIME_DIR"] = session.environment["XDG_RUNTIME_DIR"]
@@ -205,7 +211,6 @@ def main() -> int:
             with contextlib.suppress(F2FError):
                 ask("stop")
     found = bounds(samples, offsets)
-    OUT.mkdir(parents=True, exist_ok=True)
     report = {"samples": [asdict(one) for one in samples], "sound": offsets, "bounds": [asdict(one) for one in found]}
     (OUT / "soak.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     steady = [one for one in samples if one.second >= WARM_S]
