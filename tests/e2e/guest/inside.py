@@ -185,14 +185,14 @@ def check_a_webcam_is_shown_unplugged_and_plugged_in_again() -> dict[str, Any]:
         unplug()
         gone = wait(lambda: good(ask("status"), lambda s: s["restarts"] > 0), "word of the webcam's end")
         assert "was unplugged" in gone["reasons"][0]["reason"], gone["reasons"]
-        wait(lambda: reader.story()[-1] == "RESTARTING", "the placeholder", reader.complaints)
+        wait(lambda: reader.story()[-1] == "NO WEBCAM", "the placeholder", reader.complaints)
         output("rmmod", "vivid")
         plug()
         until_engine(reader)
         assert reader.darkest() >= BLACK, reader.darkest()
         assert not reader.complaints(), reader.complaints()
         story, back = reader.story(), wait(lambda: good(ask("status"), lambda s: s["state"] == "running"), "the webcam")
-        assert story[-2:] == ["RESTARTING", "engine"], story
+        assert story[-2:] == ["NO WEBCAM", "engine"], story
         reasons = [reason["reason"] for reason in back["reasons"]]
         return {"status": words, "shown": shown["fps"], "reasons": reasons, "story": story}
 

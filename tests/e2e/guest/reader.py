@@ -16,7 +16,7 @@ from f2fcam.trust.placeholder import placeholder_i420
 
 BLACK = 20
 """Mean luma below which a picture is black; black itself is 16."""
-CAPTIONS = ("STARTING", "RESTARTING")
+CAPTIONS = ("STARTING", "RESTARTING", "NO WEBCAM")
 
 
 @dataclass(frozen=True, slots=True)
