@@ -24,7 +24,7 @@ from f2fcam.control import request as ask
 from f2fcam.daemon import start_detached
 from f2fcam.errors import F2FError
 from f2fcam.memory import family, shared_out_mb
-from tests.e2e.sound_room import EARLY_MS, LATE_MS, MICROPHONE, Pictures, bursts, furnish, heard, recorded
+from tests.e2e.sound_room import EARLY_MS, LATE_MS, MICROPHONE, Pictures, bursts, furnish, heard, recorded, tell
 from tests.pipewire_session import Session
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -131,9 +131,11 @@ def offset_ms(session: Session, folder: Path, pictures: Pictures) -> tuple[float
     begin = time.time()
     with recorded(session, played, recording) as linked:
         time.sleep(SOUND_S)
+        links = tell(session, "pw-link", "-l").stdout + tell(session, "pactl", "list").stdout
     found = heard(recording, linked)
     if not found:
         recording.replace(OUT / f"unheard_{round(begin)}.wav")
+        (OUT / f"unheard_{round(begin)}.txt").write_text(f"{ask('status')}\n{links}", encoding="utf-8")
         return None
     recording.unlink()
     seen_ms = pictures.age_ms(begin, time.time()) + pictures.interval_ms(begin, time.time()) / 2
