@@ -36,6 +36,7 @@ WARM_S = 300.0
 SOUND_EVERY_S, SOUND_S = 75.0, 15.0
 PART = 1 / 3
 """Of the time after the warm-up: the first so much of it and the last are compared."""
+YARD = np.random.default_rng(1).standard_normal((500, 500)).astype(np.float32)
 MOST_GROWTH_MB = 5.0
 MOST_LATER_MS, MOST_DRIFT_MS = 20.0, 10.0
 
@@ -45,6 +46,7 @@ class Sample:
     """The camera at one moment. `memory_mb`, `own_mb`, `descriptors` and `threads` are of all its processes together.
 
     `own_mb` leaves out what is mapped from files: other programs' coming and going changes what share of it is ours.
+    `yardstick_ms` is the processor time of a job that is always the same: how fast the machine is just now.
     """
 
     second: float
@@ -61,6 +63,9 @@ class Sample:
     xruns: int
     sound_ms: float
     sound_target_ms: float
+    stages_ms: dict[str, float]
+    levels: list[int]
+    yardstick_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,21 @@ def sample(began: float, pictures: Pictures) -> Sample:
         xruns=int(status["sound"].get("xruns", 0)),
         sound_ms=status["sound"].get("delay_ms") or float("nan"),
         sound_target_ms=status["sound"].get("target_ms") or float("nan"),
+        stages_ms={name: one.get("p50") for name, one in status["stages_ms"].items()},
+        levels=[status["quality"].get(side, {}).get("level", 0) for side in ("tracking", "picture")],
+        yardstick_ms=round(yardstick_ms(), 2),
     )
+
+
+def yardstick_ms() -> float:
+    """Arithmetic and memory, some of each; the best of five, in processor time."""
+    times = []
+    for _ in range(5):
+        begin = time.thread_time()
+        matrix = np.tile(YARD, (4, 1))
+        float((matrix @ YARD).sum())
+        times.append(time.thread_time() - begin)
+    return 1e3 * min(times)
 
 
 def own_mb(pid: int) -> float:
@@ -221,6 +240,8 @@ def main() -> int:
         f"{np.median([one.arrived_fps for one in steady]):.1f} at the reader, "
         f"{np.median([one.age_ms for one in steady]):.0f} ms old, {samples[-1].xruns} xruns"
     )
+    thirds = np.array_split([one.yardstick_ms for one in steady], 3)
+    print("the machine's yardstick in each third: " + ", ".join(f"{np.median(third):.2f} ms" for third in thirds))
     for bound in found:
         print(f"{'holds ' if bound.holds else 'MISSED'} {bound.what}: {bound.figure:.2f} (at most {bound.most:g})")
     return 0 if all(bound.holds for bound in found) else 1
