@@ -44,6 +44,8 @@ OLDEST_CAPTURE_NS = 5_000_000_000
 """A driver's capture time farther away than this is not on our clock."""
 CUT_OFF = 0.02
 """Share of a picture that may be lost to fill the camera's."""
+BY_AREA = 0.75
+"""A picture shrunk to less is averaged by area; from there on two pixels each way do as well, in an eighth of the time."""
 CHECK_EVERY_S = 60.0
 """How often the target's consent is looked at: it ends with a day, and a camera may run for weeks."""
 STOP_WITHIN_S = 4.0
@@ -469,7 +471,7 @@ def fit(rgb: UInt8[np.ndarray, "h w 3"], canvas: UInt8[np.ndarray, "H W 3"]) -> 
     inside, outside = sorted((canvas_width / width, canvas_height / height))
     scale = outside if outside <= inside * (1 + CUT_OFF) else inside
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if scale < BY_AREA else cv2.INTER_LINEAR
     picture = cv2.resize(rgb, (w, h), interpolation=how)
     x, y = (canvas_width - w) // 2, (canvas_height - h) // 2
     shown = picture[max(-y, 0) : max(-y, 0) + canvas_height, max(-x, 0) : max(-x, 0) + canvas_width]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -318,6 +319,20 @@ def test_fit_keeps_the_shape(shape: tuple[int, int]):
     rows, columns = canvas.any(axis=(1, 2)).sum(), canvas.any(axis=(0, 2)).sum()
     assert rows == SIZE[1] or columns == SIZE[0]
     assert abs(columns / rows - shape[1] / shape[0]) < 0.05 * shape[1] / shape[0]
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.6, 0.75, 0.9])
+def test_fit_is_near_the_band_limited_picture(scale: float):
+    noise = np.random.default_rng(3).normal(128, 200, (360, 480, 3)).astype(np.float32)
+    rgb = np.clip(cv2.GaussianBlur(noise, (0, 0), 1.0), 0, 255).astype(np.uint8)
+    size = round(480 * scale), round(360 * scale)
+    blurred = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), 0.5 * (scale**-2 - 1) ** 0.5)
+    ideal = cv2.resize(blurred, size, interpolation=cv2.INTER_CUBIC)
+    canvas = np.zeros((size[1], size[0], 3), np.uint8)
+    fit(rgb, canvas)
+    error = float(np.sqrt(np.mean((canvas - ideal) ** 2)))
+    nearest = float(np.sqrt(np.mean((cv2.resize(rgb, size, interpolation=cv2.INTER_NEAREST) - ideal) ** 2)))
+    assert error < 0.4 * nearest, (error, nearest)
 
 
 def test_an_all_but_fitting_picture_fills_the_canvas():
