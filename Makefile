@@ -61,7 +61,7 @@ e2e: $(STAMP)
 soak: $(STAMP)
 	-bash tools/e2e_setup.sh session
 	$(BIN)/f2fcam warmup
-	$(BIN)/python -m tests.e2e.soak --minutes 30
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.e2e.soak --minutes 30
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
