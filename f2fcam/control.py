@@ -72,13 +72,12 @@ class ControlServer:
 
     def __init__(self) -> None:
         self._lock, self._told = _take_lock(lock_path()), ""
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._listen()
         except F2FError:
             os.close(self._lock)
-            os.close(self._spare)
             raise
+        self._spare = _spare()
 
     def _listen(self) -> None:
         path, listener = socket_path(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -135,17 +134,19 @@ class ControlServer:
 
     def _hang_up(self) -> None:
         """End the next connection by the spare descriptor: one that stays would wake the loop again and again."""
-        os.close(self._spare)
+        if self._spare is not None:
+            os.close(self._spare)
         with contextlib.suppress(OSError):
             self._listener.accept()[0].close()
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare = _spare()
 
     def close(self) -> None:
         """Remove the socket and let another camera start."""
         self._listener.close()
         if _inode(self.path) == self._mark:  # or it is another camera's
             self.path.unlink(missing_ok=True)
-        os.close(self._spare)
+        if self._spare is not None:
+            os.close(self._spare)
         os.close(self._lock)
 
 
@@ -194,6 +195,13 @@ def error_from(message: Message) -> F2FError:
     kinds = {kind.exit_code: kind for kind in (ModelError, ConfigError, DeviceError, ProfileError, InputError)}
     kind = kinds.get(message.get("exit_code", 1), F2FError)
     return kind(str(message["error"]), hint=str(message.get("hint", "")))
+
+
+def _spare() -> int | None:
+    """A descriptor to give up when there is no other; None where there is none at all, which must not end the camera."""
+    with contextlib.suppress(OSError):
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    return None
 
 
 def _inode(path: Path) -> int | None:

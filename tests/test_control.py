@@ -193,6 +193,16 @@ def test_without_descriptors_who_asks_is_hung_up_on(runtime: Path):
         asker.settimeout(WAIT_S)
         assert asker.recv(1) == b""
         assert not select.select([server], [], [], 0)[0], "or the camera's loop would spin"
+    with closing(socket.socket(socket.AF_UNIX)) as asker, pytest.MonkeyPatch.context() as taken:
+        asker.connect(str(server.path))
+        taken.setattr("f2fcam.control._spare", lambda: None)  # another program took it meanwhile
+        lowest = os.dup(0)
+        os.close(lowest)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+            assert server.accept() is None and server.accept() is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     thread = serve_one(server, lambda _: {"state": "running"})
     assert request("status")["state"] == "running"
     thread.join(WAIT_S)
